@@ -1,0 +1,385 @@
+"""The command line: train | evaluate | predict | export | models | datasets.
+
+Nothing here imports TensorFlow or Keras before a command needs them, so that `--help` and a usage
+error answer at once.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from keras_salnet import __version__
+from keras_salnet.models.registry import names
+from keras_salnet.training.recipes import RECIPES
+
+RUNS = Path("runs")
+
+# What a user's own mistake or machine raises: told in one line, without a traceback.
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+
+
+def main(argv=None):
+    """Run a command.
+
+    Args:
+        argv: arguments, `sys.argv[1:]` by default.
+
+    Returns:
+        Exit status: 0, 1 for an error that was reported, 130 after Ctrl-C. Usage errors exit with
+        2 from argparse.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("keras_salnet").setLevel(logging.INFO)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings at import
+    try:
+        arguments.command(arguments)
+    except _USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="keras-salnet", description="Where do people look in an image?"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_train, _add_evaluate, _add_predict, _add_export, _add_models, _add_datasets):
+        add(commands)
+    return parser
+
+
+def _add_command(commands, name, function, help):
+    parser = commands.add_parser(
+        name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_train(commands):
+    parser = _add_command(
+        commands,
+        "train",
+        _train,
+        "Train a model and leave a run folder with its weights, history and exports. What is not "
+        "given follows the model's recipe, as its paper has it.",
+    )
+    parser.add_argument("--model", choices=names(), default="vggrga", help="which model")
+    parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_RECIPE)
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="dataset; without it, the embedded pop-out displays and their own small recipe",
+        **_RECIPE,
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_RECIPE)
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_RECIPE)
+    parser.add_argument(
+        "--input-size",
+        type=_size,
+        metavar="SIZE",
+        help="network's frame, such as 256 or 240x320 (height x width), multiples of 16",
+        **_RECIPE,
+    )
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_RECIPE)
+    parser.add_argument(
+        "--backbone-weights",
+        metavar="WEIGHTS",
+        help="of the encoder: 'imagenet', a file, or 'none'",
+        **_RECIPE,
+    )
+    parser.add_argument(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        help="flip, rotate, crop and recolour the training images",
+        **_RECIPE,
+    )
+    parser.add_argument(
+        "--mixed-precision", choices=["bfloat16", "float16"], help="compute in it", **_RECIPE
+    )
+    parser.add_argument(
+        "--jit",
+        action=argparse.BooleanOptionalAction,
+        help="compile by XLA; otherwise Keras chooses (on a GPU yes, on a CPU no)",
+        **_RECIPE,
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="run folder (a new one in runs/)", **_RECIPE
+    )
+    parser.add_argument(
+        "--init",
+        metavar="RUN|FILE",
+        help="start from a whole model: a run folder, a .keras or .weights.h5 file",
+        **_RECIPE,
+    )
+
+
+# An option whose default is the recipe's (or nothing): the help need not print "None".
+_RECIPE = {"default": argparse.SUPPRESS}
+
+
+def _size(text):
+    """'256' or '240x320' → (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 256 or 240x320")
+    return int(parts[0]), int(parts[-1])
+
+
+def _train(arguments):
+    given = vars(arguments)
+    data = given.get("data")
+    recipe = RECIPES["popout" if data is None else arguments.model]
+    changes = {
+        name: given[name]
+        for name in ("epochs", "batch_size", "input_size", "learning_rate", "augment")
+        if name in given
+    }
+    if "num_rga" in given:
+        changes["model_args"] = {"num_rga": arguments.num_rga}
+    if "backbone_weights" in given:
+        weights = arguments.backbone_weights
+        changes["backbone_weights"] = None if weights == "none" else weights
+    recipe = recipe.replace(**changes)
+    out = given.get("out") or RUNS / time.strftime(
+        f"%Y%m%d-%H%M%S-{recipe.model}-{Path(data).resolve().name if data else 'popout'}"
+    )
+
+    from keras_salnet.data import load_dataset
+
+    dataset = load_dataset(data)
+    from keras_salnet.training.fit import train
+
+    out = train(
+        recipe,
+        dataset,
+        out,
+        data=data,
+        seed=arguments.seed,
+        mixed_precision=given.get("mixed_precision"),
+        jit=given.get("jit", "auto"),
+        init=given.get("init"),
+    )
+    print(_training_summary(out))
+
+
+def _training_summary(out):
+    lines = [f"Trained: {out}"]
+    for file, what in (
+        ("model.keras", "the model, for Keras"),
+        ("best.weights.h5", "its weights alone"),
+        ("saved_model", "for TensorFlow Serving"),
+        ("model.tflite", "for phones"),
+        ("history.csv", "losses of every epoch"),
+        ("training.png", "the same as curves"),
+    ):
+        lines.append(f"  {file:<16} {what}")
+    lines.append(f"Next: keras-salnet evaluate {out}")
+    return "\n".join(lines)
+
+
+def _add_model_argument(parser, *flags, **options):
+    parser.add_argument(
+        *flags,
+        metavar="MODEL",
+        help="a run folder, a SavedModel, a .keras or .tflite file (default: the newest run)",
+        **options,
+    )
+
+
+def _newest_run():
+    finished = [path.parent for path in RUNS.glob("*/model.keras")]
+    if not finished:
+        raise FileNotFoundError(
+            "there is no finished run in runs/ to take; name a model, or train one first: "
+            "keras-salnet train"
+        )
+    return max(finished, key=lambda run: (run / "model.keras").stat().st_mtime)
+
+
+def _add_evaluate(commands):
+    parser = _add_command(
+        commands, "evaluate", _evaluate, "Score a model on held-out images beside the centre bias."
+    )
+    _add_model_argument(parser, "model", nargs="?", **_RECIPE)
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="dataset (default: what the run was trained on)", **_RECIPE
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT", help="default: test, else val", **_RECIPE
+    )
+    parser.add_argument(
+        "--convention",
+        choices=["mit", "pysaliency"],
+        default="mit",
+        help="of the metrics, where the two references differ",
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="also write all scores there (a run folder always gets its evaluation.json)",
+        **_RECIPE,
+    )
+
+
+def _evaluate(arguments):
+    given = vars(arguments)
+    model = Path(given.get("model") or _newest_run())
+
+    from rich.console import Console
+    from rich.progress import track
+
+    from keras_salnet.data import load_dataset
+    from keras_salnet.evaluation import evaluate
+    from keras_salnet.evaluation.table import summary_table
+    from keras_salnet.predictor import Predictor
+
+    console = Console()
+    predictor = Predictor.load(model)
+    dataset = load_dataset(given.get("data", predictor.config.get("data")))
+    evaluation = evaluate(
+        predictor,
+        dataset,
+        given.get("split"),
+        arguments.convention,
+        lambda samples, title: track(samples, title, console=console, transient=True),
+    )
+    console.print(summary_table(evaluation))
+    targets = [arguments.json] if "json" in given else []
+    if (model / "config.json").is_file():
+        targets.append(model / "evaluation.json")
+    for target in targets:
+        evaluation.write_json(target)
+        console.print(f"Written: {target}", highlight=False, soft_wrap=True)
+
+
+def _add_predict(commands):
+    parser = _add_command(
+        commands, "predict", _predict, "Draw where people look in images: map and overlay."
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="images, or folders of them")
+    _add_model_argument(parser, "--model", **_RECIPE)
+    parser.add_argument(
+        "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
+    )
+    parser.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
+    parser.add_argument("--force", action="store_true", help="replace pictures that are there")
+
+
+def _predict(arguments):
+    from keras_salnet.data.readers import list_images
+
+    images = []
+    for path in map(Path, arguments.images):
+        images.extend(list_images(path) if path.is_dir() else [path])
+    endings = ["_saliency.png", "_overlay.png"] + (["_saliency.npy"] if arguments.npy else [])
+    outputs = {}
+    for image in images:
+        for ending in endings:
+            target = arguments.out / f"{image.stem}{ending}"
+            if target in outputs:
+                raise ValueError(
+                    f"{outputs[target]} and {image} would both be written as {target}; predict them "
+                    "into different --out folders."
+                )
+            if target.exists() and not arguments.force:
+                raise FileExistsError(f"{target}: is there already; give --force to replace it.")
+            outputs[target] = image
+    model = vars(arguments).get("model") or _newest_run()
+
+    import numpy as np
+    from rich.progress import track
+
+    from keras_salnet.data.sample import read_image
+    from keras_salnet.files import atomic
+    from keras_salnet.predictor import Predictor
+    from keras_salnet.visualize import overlay, to_grey, write_picture
+
+    predictor = Predictor.load(model)
+    failed = []
+    for path in track(images, "predicting", transient=True, disable=len(images) == 1):
+        try:
+            image = read_image(path)
+        except (OSError, ValueError) as error:
+            failed.append(str(error))
+            continue
+        saliency = predictor(image)
+        target = arguments.out / path.stem
+        write_picture(f"{target}_saliency.png", to_grey(saliency))
+        write_picture(f"{target}_overlay.png", overlay(image, saliency))
+        if arguments.npy:
+            with atomic(f"{target}_saliency.npy") as draft:
+                np.save(draft, saliency)
+    done = len(images) - len(failed)
+    print(f"{done} of {len(images)} images predicted by {predictor.name} into {arguments.out}/")
+    if failed:
+        raise ValueError("\n       ".join(failed))
+
+
+def _add_export(commands):
+    parser = _add_command(
+        commands, "export", _export, "Export a trained model anew, for other runtimes."
+    )
+    _add_model_argument(parser, "model", nargs="?", **_RECIPE)
+    parser.add_argument(
+        "--format", choices=["savedmodel", "tflite"], default="tflite", help="what to write"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PATH", help="file, or folder of a SavedModel"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _export(arguments):
+    model = Path(vars(arguments).get("model") or _newest_run())
+    if arguments.out.exists() and not arguments.force:
+        raise FileExistsError(f"{arguments.out}: is there already; give --force to replace it.")
+
+    from keras_salnet.export import export_savedmodel, export_tflite
+    from keras_salnet.models import load_model
+    from keras_salnet.predictor import run_config
+
+    net = load_model(model / "model.keras" if model.is_dir() else model)
+    if arguments.format == "tflite":
+        export_tflite(net, arguments.out)
+    else:
+        fit = run_config(model).get("recipe", {}).get("fit", "stretch")
+        export_savedmodel(net, arguments.out, fit)
+    print(f"Exported: {arguments.out}")
+
+
+def _add_models(commands):
+    _add_command(commands, "models", _models, "List the models that can be trained.")
+
+
+def _models(arguments):
+    print("\n".join(names()))
+
+
+def _add_datasets(commands):
+    _add_command(
+        commands, "datasets", _datasets, "List the public datasets that are described, and where to get them."
+    )
+
+
+def _datasets(arguments):
+    from keras_salnet.data.datasets import descriptions
+
+    for name, description in descriptions().items():
+        print(f"{name:<10} {description['title']}")
+        print(f"{'':<10} {description['url']} (licence: {description['licence']})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Augmentation: drawn on the host from (seed, epoch, sample), applied on the device."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+# Half-widths of the uniform draws.
+_ROTATION = np.deg2rad(10.0)
+_MIN_CROP = 0.75  # smallest crop, as a part of the frame's side
+_BRIGHTNESS = 20.0  # grey levels
+_CONTRAST = 0.25
+_SATURATION = 0.25
+
+WARP_SIZE = 9
+
+
+def identity_warp():
+    """The warp that changes nothing: (9,) float32."""
+    return np.array([1, 0, 0, 0, 1, 0, 0, 1, 1], np.float32)
+
+
+def draw_warps(seed, epoch, samples):
+    """Draw what augmentation does to each sample in one epoch.
+
+    A pure function of its arguments, on numpy: every backend, worker and resumed run draws the
+    same.
+
+    Args:
+        seed, epoch: ints ≥ 0.
+        samples: (n,) ints, the samples' places in the dataset.
+
+    Returns:
+        (n, 9) float32: the affine map from output to input coordinates, (a b c; d e f) with both
+        axes in −1…1, then brightness in grey levels, contrast and saturation as factors.
+    """
+    return np.stack([_draw_warp(np.random.default_rng((1, seed, epoch, i))) for i in samples])
+
+
+def _draw_warp(rng):
+    flip = rng.choice([-1.0, 1.0])
+    angle = rng.uniform(-_ROTATION, _ROTATION)
+    crop = rng.uniform(_MIN_CROP, 1.0)
+    shift_x, shift_y = rng.uniform(crop - 1, 1 - crop, size=2)
+    cos, sin = crop * np.cos(angle), crop * np.sin(angle)
+    return np.array(
+        [
+            *(flip * cos, -sin, shift_x),
+            *(flip * sin, cos, shift_y),
+            rng.uniform(-_BRIGHTNESS, _BRIGHTNESS),
+            rng.uniform(1 - _CONTRAST, 1 + _CONTRAST),
+            rng.uniform(1 - _SATURATION, 1 + _SATURATION),
+        ],
+        np.float32,
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class Augment(layers.Layer):
+    """Flip, rotate, crop, brighten, contrast and saturate each sample by its own draw.
+
+    Image, density and mask go through one warp, bilinear, written as four gathers: it compiles
+    under XLA on every backend. What the warp brings in from outside the frame repeats the image's
+    border, has no density and is masked.
+
+    Call:
+        A dict of ``image`` (B, H, W, 3) 0…255, ``density`` and ``mask`` (B, H, W, 1) and ``warp``
+        (B, 9) from `draw_warps` → a dict of the first three, float32. Outside training they are
+        returned as they came.
+    """
+
+    def __init__(self, **kwargs):
+        # Pixels and densities need float32 also where the network runs in less.
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs, training=None):
+        image, density, mask = inputs["image"], inputs["density"], inputs["mask"]
+        if training:
+            warp = inputs["warp"]
+            planes = ops.concatenate([image, density, mask], axis=-1)
+            planes, inside = _affine(planes, ops.reshape(warp[:, :6], (-1, 2, 3)))
+            image = _recolour(planes[..., :3], warp[:, 6:])
+            # A pixel that mixes in padding is padding.
+            mask = ops.cast(planes[..., 4:] > 0.999, "float32") * inside
+            density = planes[..., 3:4] * mask
+        return {"image": image, "density": density, "mask": mask}
+
+    def compute_output_shape(self, input_shape):
+        return {name: input_shape[name] for name in ("image", "density", "mask")}
+
+
+def _affine(planes, matrix):
+    """Sample planes (B, H, W, C) bilinearly at matrix (B, 2, 3) times the output's coordinates.
+
+    Returns the warped planes, borders repeated, and (B, H, W, 1): 1 where the source lay inside.
+    """
+    _, height, width, channels = planes.shape
+    half_x, half_y = (width - 1) / 2, (height - 1) / 2
+    y, x = ops.meshgrid(ops.linspace(-1.0, 1.0, height), ops.linspace(-1.0, 1.0, width), indexing="ij")
+    grid = ops.stack([ops.ravel(x), ops.ravel(y), ops.ones((height * width,))])  # (3, HW)
+    # Rotation in pixels, not in the frame's own aspect.
+    aspect = np.array([[1, half_y / half_x, 1], [half_x / half_y, 1, 1]], np.float32)
+    source = ops.matmul(matrix * aspect, grid)  # (B, 2, HW)
+    x, y = (source[:, 0] + 1) * half_x, (source[:, 1] + 1) * half_y  # (B, HW)
+    tolerance = 1e-3
+    inside = ops.logical_and(
+        ops.logical_and(x >= -tolerance, x <= width - 1 + tolerance),
+        ops.logical_and(y >= -tolerance, y <= height - 1 + tolerance),
+    )
+    x, y = ops.clip(x, 0, width - 1), ops.clip(y, 0, height - 1)
+    left = ops.clip(ops.floor(x), 0, max(width - 2, 0))
+    top = ops.clip(ops.floor(y), 0, max(height - 2, 0))
+    right_weight, bottom_weight = x - left, y - top
+    corner = ops.cast(top, "int32") * width + ops.cast(left, "int32")
+    flat = ops.reshape(planes, (-1, height * width, channels))
+
+    def gather(offset, weight):
+        return ops.take_along_axis(flat, (corner + offset)[..., None], axis=1) * weight[..., None]
+
+    warped = (
+        gather(0, (1 - right_weight) * (1 - bottom_weight))
+        + gather(1, right_weight * (1 - bottom_weight))
+        + gather(width, (1 - right_weight) * bottom_weight)
+        + gather(width + 1, right_weight * bottom_weight)
+    )
+    inside = ops.cast(ops.reshape(inside, (-1, height, width, 1)), "float32")
+    return ops.reshape(warped, (-1, height, width, channels)), inside
+
+
+def _recolour(image, colour):
+    """Images (B, H, W, 3) in 0…255 by colour (B, 3): brightness, contrast, saturation."""
+    brightness, contrast, saturation = (colour[:, i, None, None, None] for i in range(3))
+    grey = ops.mean(image, axis=-1, keepdims=True)
+    image = grey + (image - grey) * saturation
+    mean = ops.mean(image, axis=(1, 2, 3), keepdims=True)
+    image = mean + (image - mean) * contrast
+    return ops.clip(image + brightness, 0, 255)

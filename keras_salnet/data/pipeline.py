@@ -1,0 +1,167 @@
+"""The tf.data pipeline: samples → batches in the network's frame.
+
+A dataset yields dicts of ``image`` (B, H, W, 3) float32 RGB 0…255, ``density`` (B, H, W, 1) float32
+that sums to 1, ``mask`` (B, H, W, 1) float32, 1 where the frame shows the image, and ``warp``
+(B, 9) float32, what `Augment` is to do.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_salnet.data.augmentation import WARP_SIZE, draw_warps, identity_warp
+from keras_salnet.data.geometry import fit_box
+
+
+def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
+    """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
+
+    The order and the warps are functions of (seed, epoch, sample) alone, so a run that starts at
+    `first_epoch` sees what an uninterrupted one would.
+
+    Args:
+        samples: list of `Sample`.
+        frame: (height, width) of the network's input.
+        fit: ``"stretch"`` or ``"pad"``.
+        batch_size: int ≥ 1.
+        seed: int ≥ 0.
+        augment: draw warps, else the identity.
+        first_epoch: int ≥ 0.
+
+    Returns:
+        `tf.data.Dataset`; an epoch is ``ceil(len(samples) / batch_size)`` batches.
+    """
+    load = _loader(samples, frame, fit)
+
+    def draws(epoch):
+        order = np.random.default_rng((0, seed, epoch)).permutation(len(samples))
+        if augment:
+            return order, draw_warps(seed, epoch, order)
+        return order, np.tile(identity_warp(), (len(samples), 1))
+
+    def one_epoch(epoch):
+        order, warps = tf.numpy_function(draws, [epoch], (tf.int64, tf.float32))
+        order, warps = tf.ensure_shape(order, [None]), tf.ensure_shape(warps, [None, WARP_SIZE])
+        dataset = tf.data.Dataset.from_tensor_slices((order, warps))
+        return dataset.map(load, tf.data.AUTOTUNE).batch(batch_size)
+
+    epochs = tf.data.Dataset.counter(start=first_epoch)
+    return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
+
+
+def validation_batches(samples, frame, *, fit, batch_size):
+    """Batches in the samples' order, once through. Arguments as in `training_batches`."""
+    warps = np.tile(identity_warp(), (len(samples), 1))
+    dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(samples)), warps))
+    load = _loader(samples, frame, fit)
+    return dataset.map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _loader(samples, frame, fit):
+    """(index, warp) → the sample's tensors."""
+    images = tf.constant([str(sample.image) for sample in samples])
+    maps = tf.constant([str(sample.density or "") for sample in samples])
+    # Where there is a map, nobody needs the points.
+    points = tf.ragged.constant(
+        [() if sample.density else sample.read_fixations() for sample in samples],
+        ragged_rank=1,
+        inner_shape=(2,),
+        dtype=tf.float32,
+    )
+    sigmas = tf.constant([sample.sigma or 1.0 for sample in samples], tf.float32)
+
+    def load(index, warp):
+        image = decode_image(tf.io.read_file(images[index]))
+        box = frame_box(tf.shape(image), frame, fit)
+        path = maps[index]
+        density = tf.cond(
+            path == "",
+            lambda: _density(points[index], sigmas[index], tf.shape(image), frame, box),
+            lambda: place(_decode_map(tf.io.read_file(path)), frame, box),
+        )
+        total = tf.reduce_sum(density)
+        return {
+            "image": place(image, frame, box),
+            "density": density / tf.where(total > 0, total, 1.0),
+            "mask": place(tf.ones_like(image[..., :1], tf.float32), frame, box),
+            "warp": warp,
+        }
+
+    return load
+
+
+def decode_image(encoded):
+    """Encoded JPEG, PNG, GIF or BMP → (h, w, 3) uint8 RGB.
+
+    JPEGs by the accurate DCT, as OpenCV does. An EXIF orientation is not applied.
+    """
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_map(encoded):
+    """Encoded greyscale map, 8- or 16-bit PNG or JPEG → (h, w, 1) float32 of any sum."""
+    grey = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.cast(
+            tf.io.decode_jpeg(encoded, channels=1, dct_method="INTEGER_ACCURATE"), tf.uint16
+        ),
+        lambda: tf.io.decode_png(encoded, channels=1, dtype=tf.uint16),
+    )
+    return tf.cast(grey, tf.float32)
+
+
+def _density(points, sigma, size, frame, box):
+    """`fixation_density` in the frame: (n, 2) points of the image → (H, W, 1) of any sum."""
+    top, left, height, width = (tf.cast(value, tf.float32) for value in box)
+    source_height, source_width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
+    scale_x, scale_y = width / source_width, height / source_height
+    x = (points[:, 0] + 0.5) * scale_x - 0.5 + left
+    y = (points[:, 1] + 0.5) * scale_y - 0.5 + top
+
+    def profiles(centres, length, sigma):
+        return tf.exp(-0.5 * ((tf.range(length, dtype=tf.float32) - centres[:, None]) / sigma) ** 2)
+
+    along_y, along_x = profiles(y, frame[0], sigma * scale_y), profiles(x, frame[1], sigma * scale_x)
+    density = tf.matmul(along_y, along_x, transpose_a=True)[..., None]
+    inside = place(tf.ones((size[0], size[1], 1)), frame, box)
+    return density * inside
+
+
+def frame_box(size, frame, fit):
+    """`Fit.box` of an image of (dynamic) shape `size`."""
+    size = tf.cast(size, tf.int64)
+    box = fit_box(size[0], size[1], *frame, fit, minimum=tf.minimum, maximum=tf.maximum)
+    return tuple(tf.cast(value, tf.int32) for value in box)
+
+
+def place(image, frame, box):
+    """`Fit.image` in TensorFlow: (h, w, C) → (H, W, C) float32."""
+    top, left, height, width = box
+    image = resize(image, (height, width))
+    image = tf.image.pad_to_bounding_box(image, top, left, *frame)
+    return tf.ensure_shape(image, [*frame, None])
+
+
+def resize(image, size):
+    """`keras_salnet.data.geometry.resize` in TensorFlow: (h, w, C) → (*size, C) float32."""
+    image = tf.cast(image, tf.float32)
+    smaller = (
+        tf.minimum(tf.shape(image)[0], size[0]),
+        tf.minimum(tf.shape(image)[1], size[1]),
+    )
+    for target, method in ((smaller, "area"), (size, "bilinear")):
+        image = _resize_unless_equal(image, target, method)
+    return image
+
+
+def _resize_unless_equal(image, size, method):
+    shape = tf.shape(image)
+    return tf.cond(
+        tf.logical_and(shape[0] == size[0], shape[1] == size[1]),
+        lambda: image,
+        lambda: tf.image.resize(image, size, method=method),
+    )

@@ -1,0 +1,155 @@
+"""One image and what is known of where people looked at it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL.ExifTags
+import PIL.Image
+
+from keras_salnet.data.density import fixation_density
+from keras_salnet.data.geometry import Fit
+
+_NO_POINTS = np.zeros((0, 2))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with its ground truth, as files: nothing is decoded before it is needed.
+
+    Args:
+        image: path of the image.
+        density: path of a density map (8- or 16-bit greyscale), or None: then the density is made
+            from the fixations.
+        fixations: (n, 2) float64 points (x, y) in pixels of the image, 0-based, pixel centres at
+            whole numbers; or the path of a fixation map, non-zero where somebody looked; or None.
+        observer: (n,) ints, whose fixation each is, or None where unknown.
+        sigma: standard deviation of the Gaussian that turns fixations into a density, in pixels
+            of the image.
+    """
+
+    image: Path
+    density: Path | None = None
+    fixations: np.ndarray | Path | None = field(default=None, repr=False)
+    observer: np.ndarray | None = field(default=None, repr=False)
+    sigma: float | None = None
+
+    @property
+    def name(self):
+        """File name of the image without its ending."""
+        return self.image.stem
+
+    def read_image(self):
+        """(H, W, 3) uint8 RGB."""
+        return read_image(self.image)
+
+    def read_fixations(self):
+        """(n, 2) float64 points inside the image; empty where there are none."""
+        if self.fixations is None:
+            return _NO_POINTS
+        if isinstance(self.fixations, Path):
+            y, x = np.nonzero(read_grey(self.fixations))
+            return np.stack([x, y], axis=1).astype(np.float64)
+        return self.fixations
+
+    def read_density(self, size):
+        """The ground-truth density at its own resolution.
+
+        Args:
+            size: (height, width) of the image, for a density made from fixations.
+
+        Returns:
+            (H, W) float64 that sums to 1.
+
+        Raises:
+            ValueError: the map is empty, or there is neither map nor fixations.
+        """
+        if self.density is not None:
+            return _normalized(self._read_map())
+        return fixation_density(self._fixations_for_density(), size, self.sigma)
+
+    def read_density_in(self, frame, fit="stretch"):
+        """The ground-truth density in a frame: what training sees, without augmentation.
+
+        Args:
+            frame: (height, width).
+            fit: ``"stretch"`` or ``"pad"``.
+
+        Returns:
+            (H, W) float64 that sums to 1; 0 on padding.
+
+        Raises:
+            ValueError: as `read_density`.
+        """
+        if self.density is not None:
+            density = self._read_map()
+            return _normalized(Fit(density.shape, frame, fit).image(density[..., None])[..., 0])
+        fit = Fit(image_size(self.image), frame, fit)
+        points = fit.points(self._fixations_for_density())
+        density = fixation_density(points, frame, self.sigma * fit.scale())
+        return _normalized(density * fit.mask()[..., 0])
+
+    def _read_map(self):
+        density = read_grey(self.density).astype(np.float64)
+        if density.sum() == 0:
+            raise ValueError(f"{self.density}: the density map is empty (all zeros).")
+        return density
+
+    def _fixations_for_density(self):
+        fixations = self.read_fixations()
+        if len(fixations) == 0 or self.sigma is None:
+            raise ValueError(f"{self.image}: there is neither a density map nor a fixation.")
+        return fixations
+
+
+def _normalized(density):
+    return density / density.sum(dtype=np.float64)
+
+
+def read_image(path):
+    """Read an image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an image that OpenCV can read.
+    """
+    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_grey(path):
+    """Read a map as (H, W) uint8 or uint16.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an image that OpenCV can read.
+    """
+    return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+
+
+def image_size(path):
+    """(height, width) that `read_image` would return, from the file's header alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an image.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError(f"{path}: not a readable image.") from error
+    return (width, height) if turned else (height, width)
+
+
+def _decode(path, flags):
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    # imread knows no file names outside the locale's encoding; imdecode needs none.
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
+    if image is None:
+        raise ValueError(f"{path}: not a readable image; it may be truncated or of another format.")
+    return image

@@ -1,0 +1,37 @@
+"""Writing files so that none is ever half written."""
+
+import contextlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Write to a temporary name, renamed to `path` when the block succeeds.
+
+    Args:
+        path: the file or folder to make; one that exists is replaced.
+
+    Yields:
+        Path beside it, with the same ending, where nothing exists yet.
+
+    Example:
+        >>> with atomic("map.png") as draft:  # doctest: +SKIP
+        ...     cv2.imwrite(str(draft), pixels)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem, dot, endings = path.name.partition(".")
+    draft = path.with_name(f".{stem}-{uuid.uuid4().hex[:8]}{dot}{endings}")
+    try:
+        yield draft
+        if draft.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(draft, path)
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)

@@ -1,0 +1,280 @@
+"""Losses between saliency maps, and the streaming metrics that `fit` shows.
+
+Each equals its namesake in `keras_salnet.metrics` (the MIT convention), computed in float32
+whatever the precision of the model, and has a finite value and gradient on any finite maps: a map
+without mass counts as uniform, a constant one correlates with nothing.
+
+All take maps (B, H, W, 1) and, as `sample_weight`, one weight a sample (B,) or one weight a pixel
+(B, H, W, 1): pixels of weight 0, such as the padding of a frame, take no part in any sum, mean or
+extreme.
+"""
+
+import keras
+from keras import ops
+
+# Of MIT's code: MATLAB's eps.
+_EPS = 2.2204e-16
+_PIXELS = (1, 2, 3)
+
+
+def _sum(values, mask):
+    return ops.sum(values * mask, axis=_PIXELS, keepdims=True)
+
+
+def _distribution(values, mask):
+    """Divide by the sum; without mass, uniform."""
+    total = _sum(values, mask)
+    has_mass = total > 0
+    uniform = mask / ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
+    return ops.where(has_mass, values * mask / ops.where(has_mass, total, 1), uniform)
+
+
+def _min_max(values, mask):
+    """Stretch to [0, 1]; a constant map becomes 0."""
+    inside = mask > 0
+    low = ops.min(ops.where(inside, values, float("inf")), axis=_PIXELS, keepdims=True)
+    high = ops.max(ops.where(inside, values, float("-inf")), axis=_PIXELS, keepdims=True)
+    varies = high > low
+    return ops.where(
+        ops.logical_and(varies, inside), (values - low) / ops.where(varies, high - low, 1), 0
+    )
+
+
+def _standardize(values, mask, ddof):
+    """Subtract the mean, divide by the standard deviation; a constant map becomes 0."""
+    count = ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
+    mean = _sum(values, mask) / count
+    centred = (values - mean) * mask
+    variance = ops.sum(centred**2, axis=_PIXELS, keepdims=True) / ops.maximum(count - ddof, 1)
+    # What rounding leaves of a constant map is not variation.
+    varies = variance > (1e-6 * mean) ** 2
+    return ops.where(varies, centred / ops.sqrt(ops.where(varies, variance, 1)), 0)
+
+
+def _kl_divergence(y_true, y_pred, mask):
+    true, pred = _distribution(y_true, mask), _distribution(y_pred, mask)
+    return ops.sum(true * ops.log(_EPS + true / (pred + _EPS)), axis=_PIXELS)
+
+
+def _correlation_coefficient(y_true, y_pred, mask):
+    true, pred = _standardize(y_true, mask, ddof=0), _standardize(y_pred, mask, ddof=0)
+    count = ops.maximum(ops.sum(mask, axis=_PIXELS), 1)
+    return ops.sum(true * pred, axis=_PIXELS) / count
+
+
+def _similarity(y_true, y_pred, mask):
+    true = _distribution(_min_max(y_true, mask), mask)
+    pred = _distribution(_min_max(y_pred, mask), mask)
+    return ops.sum(ops.minimum(true, pred), axis=_PIXELS)
+
+
+def _normalized_scanpath_saliency(y_true, y_pred, mask):
+    fixations = y_true * mask
+    standardized = _standardize(y_pred, mask, ddof=1)
+    count = ops.maximum(ops.sum(fixations, axis=_PIXELS), 1)
+    return ops.sum(standardized * fixations, axis=_PIXELS) / count
+
+
+class _MapLoss(keras.losses.Loss):
+    """A function of two maps and a mask, (B, H, W, 1) each → (B,), as a Keras loss."""
+
+    def __init__(self, name, reduction="sum_over_batch_size", dtype="float32"):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Keras weighs values after `call`; a mask has its say before, so it rides on y_true.
+        if sample_weight is not None and len(sample_weight.shape) == 4:
+            y_true = ops.convert_to_tensor(y_true, self.dtype)
+            mask = ops.cast(sample_weight, self.dtype)
+            y_true, sample_weight = ops.concatenate([y_true, mask], axis=-1), None
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true, y_pred):
+        if y_true.shape[-1] == 2:
+            y_true, mask = ops.split(y_true, 2, axis=-1)
+        else:
+            mask = ops.ones_like(y_true)
+        return self._value(y_true, y_pred, mask)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class KLDivergence(_MapLoss):
+    """Kullback-Leibler divergence Σ g·ln(ε + g / (p + ε)) of maps that sum to 1; 0 is best.
+
+    Args:
+        y_true: densities (B, H, W, 1) ≥ 0, of any sum.
+        y_pred: maps (B, H, W, 1) ≥ 0, of any sum.
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Bylinskii et al., "What do different evaluation metrics tell us about saliency
+    models?", TPAMI 2019; as a loss in VGGRGA, Eq. 7.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.random.default_rng(0).random((2, 8, 8, 1))
+        >>> abs(float(KLDivergence()(maps, 3 * maps))) < 1e-6
+        True
+    """
+
+    def __init__(self, name="kl_divergence", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_kl_divergence)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class CorrelationCoefficient(_MapLoss):
+    """Pearson's correlation coefficient over the pixels, in [-1, 1]; 1 is best.
+
+    The value itself, not its negative: to train by it, weigh it negatively as `SaliencyLoss` does.
+
+    Args:
+        y_true: densities (B, H, W, 1).
+        y_pred: maps (B, H, W, 1).
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Bylinskii et al., TPAMI 2019; as a loss in VGGRGA, Eq. 7.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.random.default_rng(0).random((2, 8, 8, 1))
+        >>> round(float(CorrelationCoefficient()(maps, 1 - maps)), 4)
+        -1.0
+    """
+
+    def __init__(self, name="correlation_coefficient", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_correlation_coefficient)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class Similarity(_MapLoss):
+    """Histogram intersection Σ min(p, g) of maps stretched to [0, 1], then summing to 1; 1 is best.
+
+    The value itself, not its negative: to train by it, weigh it negatively as `SaliencyLoss` does.
+
+    Args:
+        y_true: densities (B, H, W, 1).
+        y_pred: maps (B, H, W, 1).
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Bylinskii et al., TPAMI 2019; as a loss in VGGRGA, Eq. 7.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.random.default_rng(0).random((2, 8, 8, 1))
+        >>> round(float(Similarity()(maps, maps)), 4)
+        1.0
+    """
+
+    def __init__(self, name="similarity", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_similarity)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class NormalizedScanpathSaliency(_MapLoss):
+    """Mean of the standardised map over the fixations; 0 is chance, more is better.
+
+    The value itself, not its negative: to train by it, weigh it negatively.
+
+    Args:
+        y_true: fixation maps (B, H, W, 1): how many fixations fell on each pixel. Not a density:
+            against a blurred map this is not NSS.
+        y_pred: maps (B, H, W, 1).
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Peters et al., "Components of bottom-up gaze allocation in natural images", 2005.
+
+    Example:
+        >>> import numpy as np
+        >>> fixations = np.eye(8)[None, ..., None]
+        >>> float(NormalizedScanpathSaliency()(fixations, fixations)) > 2
+        True
+    """
+
+    def __init__(self, name="normalized_scanpath_saliency", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_normalized_scanpath_saliency)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class SaliencyLoss(_MapLoss):
+    """Weighted sum of KL, CC and SIM: kl·KL + cc·CC + sim·SIM (VGGRGA, Eq. 7).
+
+    Args:
+        kl, cc, sim: the weights; the paper's are 10, −1 and −1. A weight of 0 leaves its term out.
+        name, reduction, dtype: as in `keras.losses.Loss`.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.random.default_rng(0).random((2, 8, 8, 1))
+        >>> round(float(SaliencyLoss()(maps, maps)), 4)
+        -2.0
+    """
+
+    def __init__(self, kl=10.0, cc=-1.0, sim=-1.0, name="saliency_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.kl = kl
+        self.cc = cc
+        self.sim = sim
+        if not (kl or cc or sim):
+            raise ValueError("SaliencyLoss: kl, cc and sim are all 0; weigh at least one of them.")
+
+    def _value(self, y_true, y_pred, mask):
+        terms = (
+            (self.kl, _kl_divergence),
+            (self.cc, _correlation_coefficient),
+            (self.sim, _similarity),
+        )
+        return sum(weight * term(y_true, y_pred, mask) for weight, term in terms if weight)
+
+    def get_config(self):
+        return {**super().get_config(), "kl": self.kl, "cc": self.cc, "sim": self.sim}
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class StreamingMetric(keras.metrics.Mean):
+    """The mean of a loss of this module over all samples of an epoch.
+
+    Args:
+        loss: one of this module's losses, such as ``KLDivergence()``.
+        name: name in the logs.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = StreamingMetric(Similarity(), name="sim")
+        >>> maps = np.random.default_rng(0).random((2, 8, 8, 1))
+        >>> metric.update_state(maps, maps)
+        >>> round(float(metric.result()), 4)
+        1.0
+    """
+
+    def __init__(self, loss, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.loss = loss
+        self._samplewise = type(loss).from_config({**loss.get_config(), "reduction": None})
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(self._samplewise(y_true, y_pred, sample_weight))
+
+    def get_config(self):
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {**super().get_config(), "loss": loss}
+
+    @classmethod
+    def from_config(cls, config):
+        loss = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**{**config, "loss": loss})
+
+
+def streaming_metrics():
+    """New streaming KL, CC and SIM, named ``kl``, ``cc`` and ``sim``, for `compile`."""
+    return [
+        StreamingMetric(KLDivergence(), name="kl"),
+        StreamingMetric(CorrelationCoefficient(), name="cc"),
+        StreamingMetric(Similarity(), name="sim"),
+    ]

@@ -1,0 +1,21 @@
+"""Saliency metrics: how well does a map predict where people looked?
+
+Every metric is a pure function of one image, computed in float64 with numpy alone, and returns a
+Python float that is never NaN. A metric compares a saliency map (H, W) either with a fixation
+density (H, W) (`kl_divergence`, `correlation_coefficient`, `similarity`) or with the fixations
+themselves (`nss`, `auc_judd`), an (n, 2) array of (x, y) pixels.
+
+Two reference implementations exist and differ; `convention` chooses between them:
+
+- `"mit"` (default), the MIT Saliency Benchmark's MATLAB code. Fixations form a binary map, so a
+  pixel fixated twice counts once.
+- `"pysaliency"`, the Python library behind today's MIT/Tuebingen benchmark. Each fixation counts.
+
+Maps and fixations must share one frame: resize the prediction to the ground truth, never the
+other way round.
+"""
+
+from keras_salnet.metrics.distribution import correlation_coefficient, kl_divergence, similarity
+from keras_salnet.metrics.location import auc_judd, nss
+
+__all__ = ["auc_judd", "correlation_coefficient", "kl_divergence", "nss", "similarity"]

@@ -1,0 +1,10 @@
+"""Saliency models, one paper a file, their registry, and how saved ones load."""
+
+import lazy_loader
+
+from keras_salnet.models.registry import create, names
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"loading": ["load_model"], "vggrga": ["VGGRGA"]}
+)
+__all__ = ["VGGRGA", "create", "load_model", "names"]

@@ -1,0 +1,119 @@
+"""Encoders: the convolutional part of a published classifier, and where its weights come from."""
+
+import contextlib
+import socket
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from keras_salnet.layers import CaffePreprocessing
+
+DOWNLOAD_TIMEOUT = 30  # seconds without an answer
+
+# Convolutions and width (in units of `filters`) of VGG16's five blocks (Simonyan & Zisserman, 2015,
+# configuration D).
+_VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
+
+
+def conv3x3(filters, name):
+    """3x3 convolution with ReLU, at the same size, initialised to keep the variance of its input.
+
+    He's initialisation is what lets thirteen and more of them train without pretrained weights.
+    """
+    return layers.Conv2D(
+        filters,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=name,
+    )
+
+
+def vgg16_stages(images, filters=64, after_block=None):
+    """VGG16 without its last pooling and its dense layers.
+
+    Args:
+        images: Keras tensor (B, H, W, 3), RGB, 0…255.
+        filters: width of the first block; 64 in the paper.
+        after_block: function (features, block 1…5) → features, applied to what each block returns
+            before its pooling: where attention is put in.
+
+    Returns:
+        List of the five blocks' features before pooling, at 1/1 … 1/16 of the frame.
+    """
+    x = CaffePreprocessing(name="preprocessing")(images)
+    stages = []
+    for block, (convolutions, width) in enumerate(_VGG16_BLOCKS, start=1):
+        if block > 1:
+            x = layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
+        for number in range(1, convolutions + 1):
+            convolution = conv3x3(width * filters, f"block{block}_conv{number}")
+            if block == number == 1:
+                # Pixels less their mean spread by about 64, not by 1.
+                convolution.kernel_initializer = keras.initializers.VarianceScaling(2 / 64**2)
+            x = convolution(x)
+        if after_block is not None:
+            x = after_block(x, block)
+        stages.append(x)
+    return stages
+
+
+def load_vgg16_weights(model, source):
+    """Copy VGG16's ImageNet weights into the encoder of `model`, layer by layer, by name.
+
+    Args:
+        model: a model built on `vgg16_stages` with 64 filters.
+        source: ``"imagenet"`` for keras.applications' own file (58 MB, kept in Keras's cache), or
+            the path of such a file (``.h5`` or ``.weights.h5``, without top).
+
+    Raises:
+        ConnectionError: the download failed.
+        FileNotFoundError, ValueError: no such file, or it is not VGG16's.
+    """
+    if model.get_layer("block1_conv1").filters != 64:
+        raise ValueError(
+            f"backbone_weights={source!r} fit filters=64 only; pass backbone_weights=None to train "
+            "a narrower encoder from scratch."
+        )
+    vgg16 = _pretrained_vgg16(source)
+    for block, (convolutions, _) in enumerate(_VGG16_BLOCKS, start=1):
+        for number in range(1, convolutions + 1):
+            name = f"block{block}_conv{number}"
+            model.get_layer(name).set_weights(vgg16.get_layer(name).get_weights())
+
+
+def _pretrained_vgg16(source):
+    if source != "imagenet":
+        if not Path(source).is_file():
+            raise FileNotFoundError(
+                f"backbone_weights: there is no file {source}; it takes 'imagenet', the path of "
+                "VGG16's weights without top, or None."
+            )
+        try:
+            return keras.applications.VGG16(include_top=False, weights=str(source))
+        except Exception as error:  # h5py and Keras raise a dozen kinds for a wrong file
+            raise ValueError(
+                f"backbone_weights: {source} does not hold VGG16's weights without top: {error}"
+            ) from error
+    try:
+        with _socket_timeout(DOWNLOAD_TIMEOUT):
+            return keras.applications.VGG16(include_top=False, weights="imagenet")
+    except Exception as error:  # urllib's errors reach us wrapped in bare Exception
+        raise ConnectionError(
+            f"VGG16's ImageNet weights could not be downloaded ({error}). Try again later, pass "
+            "backbone_weights (--backbone-weights) the path of a copy of "
+            "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5, or None to train from scratch."
+        ) from error
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds):
+    """`keras.utils.get_file` sets no time-out: behind a firewall it would hang."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,75 @@
+"""Saved models and weights."""
+
+from pathlib import Path
+
+import keras
+
+# Registers the layers that saved models name.
+import keras_salnet.layers  # noqa: F401
+
+
+def load_model(path):
+    """Load a ``.keras`` file of this package; works in a fresh process.
+
+    Args:
+        path: the file.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # zip, h5py, JSON and Keras each raise their own
+        raise ValueError(f"{path}: not a readable .keras model: {error}") from error
+
+
+def initialize_from(net, source):
+    """Start a model from the weights of another whole model, as far as they fit.
+
+    Args:
+        net: the model to fill; what finds no partner keeps its values.
+        source: a run folder or a ``.keras`` file, whose weights are matched by path and shape; or
+            a ``.weights.h5`` file, which fits the same architecture only: it does not hold the
+            names that another one could be matched by.
+
+    Returns:
+        Paths of the weights of `net` that were not filled.
+
+    Raises:
+        FileNotFoundError: there is no such source.
+        ValueError: it cannot be read, or nothing in it fits.
+    """
+    source = Path(source).expanduser()
+    if source.is_dir():
+        source = source / "model.keras"
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"init: there is no file {source}; give a run folder, a .keras or a .weights.h5 file."
+        )
+    if source.suffix != ".keras":
+        try:
+            net.load_weights(source)
+        except Exception as error:  # h5py and Keras raise a dozen kinds
+            raise ValueError(
+                f"init: {source} does not hold the weights of this very architecture ({error}). "
+                "To start from another one, give its run folder or .keras file."
+            ) from error
+        return []
+    values = {weight.path: weight for weight in load_model(source).weights}
+    unfilled = []
+    for weight in net.weights:
+        value = values.get(weight.path)
+        if value is not None and value.shape == weight.shape:
+            weight.assign(value)
+        else:
+            unfilled.append(weight.path)
+    if len(unfilled) == len(net.weights):
+        raise ValueError(f"init: no weight of {source} fits the model {net.name}.")
+    return unfilled

@@ -1,0 +1,102 @@
+"""VGGRGA: a VGG16 encoder-decoder with relation-aware global attention.
+
+Cao & Jo, "Saliency Prediction with Relation-aware Global Attention Module", IW-FCV 2021.
+"""
+
+import keras
+from keras import layers
+
+from keras_salnet.layers import RGA
+from keras_salnet.models.backbones import conv3x3, load_vgg16_weights, vgg16_stages
+
+# Width, in units of `filters`, of the convolutions of each decoder stage: 1/16 … 1/1 of the frame.
+_DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 4), (2, 1), (1, 1))
+
+
+def VGGRGA(
+    num_rga=3,
+    multi_level_integration=True,
+    input_shape=(256, 256, 3),
+    backbone_weights="imagenet",
+    filters=64,
+    name="vggrga",
+):
+    """Build VGGRGA (Cao & Jo, 2021).
+
+    VGG16 without its last pooling encodes the image to 1/16 of its size; a decoder of the reversed
+    order doubles it four times. RGA-SC follows the `num_rga` deepest encoder stages and the same
+    number of decoder stages, before their upsampling. Multi-level integration (MI) hands the
+    encoder's features at 1/8, 1/4 and 1/2 through three convolutions to the decoder. The paper's
+    VGGM is ``VGGRGA(0, multi_level_integration=False)``.
+
+    Args:
+        num_rga: 0…3, the n of the paper's VGGRGA(n).
+        multi_level_integration: add the three MI skips.
+        input_shape: (height, width, 3); both multiples of 16.
+        backbone_weights: encoder weights: ``"imagenet"`` (downloaded once by Keras), the path of
+            a VGG16 weight file without top, or None for random ones.
+        filters: width of the first stage; 64 in the paper. Pretrained weights need 64.
+        name: name of the model.
+
+    Returns:
+        A functional `keras.Model`: images (B, H, W, 3), RGB, 0…255 → saliency maps (B, H, W, 1),
+        float32 in [0, 1].
+
+    Raises:
+        ValueError: an argument is out of its range, or the frame is too small for RGA.
+        ConnectionError: the ImageNet weights could not be downloaded.
+        FileNotFoundError: `backbone_weights` is a path where there is no file.
+
+    Example:
+        >>> model = VGGRGA(1, input_shape=(128, 160, 3), backbone_weights=None, filters=16)
+        >>> model.output_shape
+        (None, 128, 160, 1)
+    """
+    _check(num_rga, input_shape, filters)
+
+    def attend(features, stage, side):
+        """RGA-SC at the `num_rga` deepest of the stages 1…5."""
+        return RGA("sc", name=f"{side}{stage}_rga")(features) if stage > 5 - num_rga else features
+
+    images = keras.Input(tuple(input_shape), name="image")
+    stages = vgg16_stages(images, filters, lambda x, block: attend(x, block, "block"))
+
+    x = stages[-1]
+    for stage, widths in zip((5, 4, 3, 2, 1), _DECODER, strict=True):
+        if stage < 5:
+            x = layers.UpSampling2D(2, name=f"decoder{stage}_upsampling")(x)
+            if multi_level_integration and stage > 1:
+                skip = stages[stage - 1]
+                for number in (1, 2, 3):
+                    skip = conv3x3(skip.shape[-1], f"integration{stage}_conv{number}")(skip)
+                x = layers.Concatenate(name=f"decoder{stage}_concatenate")([x, skip])
+        for number, width in enumerate(widths, start=1):
+            x = conv3x3(width * filters, f"decoder{stage}_conv{number}")(x)
+        x = attend(x, stage, "decoder")
+    # float32 also under mixed precision: losses and users need the small values.
+    maps = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
+
+    model = keras.Model(images, maps, name=name)
+    if backbone_weights is not None:
+        load_vgg16_weights(model, backbone_weights)
+    return model
+
+
+def _check(num_rga, input_shape, filters):
+    if num_rga in (4, 5):
+        raise ValueError(
+            f"num_rga={num_rga}: RGA at half and full resolution would hold one weight row for "
+            "each of its 16,384 and more pixels (at 256x256, over 168 million weights in each "
+            "module), which needs relations to pooled nodes, not available yet; use 0…3."
+        )
+    if num_rga not in (0, 1, 2, 3):
+        raise ValueError(f"num_rga must be one of 0, 1, 2, 3, not {num_rga!r}.")
+    if not isinstance(filters, int) or filters < 1:
+        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
+    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
+        if not isinstance(size, int) or size < 16 or size % 16:
+            raise ValueError(
+                f"input_shape: the {axis} must be a multiple of 16 (four poolings), not {size}."
+            )

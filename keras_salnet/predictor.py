@@ -1,0 +1,159 @@
+"""The user's way in: image → map of where people look, at the image's own size."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from keras_salnet.data.geometry import Fit
+from keras_salnet.data.sample import read_image
+
+
+class Predictor:
+    """Predicts saliency maps with a trained model, whatever it is stored as.
+
+    Make one with `Predictor.load`. Its attributes: `name` for tables, `input_size` the (height,
+    width) of the network's frame, `fit` how images are brought into it, `config` the settings of
+    the run that the model comes from ({} where unknown).
+
+    Example:
+        >>> predictor = Predictor.load("runs/vggrga-osie")  # doctest: +SKIP
+        >>> saliency = predictor("photo.jpg")  # doctest: +SKIP
+        >>> saliency.shape, saliency.max()  # doctest: +SKIP
+        ((480, 640), 1.0)
+    """
+
+    def __init__(self, infer, input_size, fit="stretch", name="model", config=None):
+        """Wrap a function (1, H, W, 3) float32 RGB 0…255 → (1, H, W, 1) maps."""
+        self._infer = infer
+        self.input_size = tuple(input_size)
+        self.fit = fit
+        self.name = name
+        self.config = config or {}
+
+    @classmethod
+    def load(cls, path_or_name):
+        """Load a model.
+
+        Args:
+            path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
+                its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
+                is fitted as that run was; anything else is stretched to its frame.
+
+        Returns:
+            `Predictor`.
+
+        Raises:
+            FileNotFoundError: there is nothing of this name.
+            ValueError: it is none of the above, or damaged.
+        """
+        path = Path(path_or_name).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel or "
+                "a .tflite file. `keras-salnet train` makes all of them."
+            )
+        load = _loader(path)
+        try:
+            infer, input_size = load()
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
+        config = run_config(path)
+        fit = config.get("recipe", {}).get("fit", "stretch")
+        return cls(infer, input_size, fit, path.resolve().name, config)
+
+    def __call__(self, image, density=False):
+        """Predict where people look.
+
+        Args:
+            image: path of an image, turned as its EXIF orientation says, or an array (H, W, 3)
+                RGB, 0…255, uint8 or floating.
+            density: return a map that sums to 1 instead of one whose maximum is 1.
+
+        Returns:
+            (H, W) float32 of the image's size. A map without any mass is all zeros, as a density
+            uniform.
+
+        Raises:
+            FileNotFoundError, ValueError: the image cannot be read, or is no (H, W, 3) array of
+                finite numbers.
+        """
+        image = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
+        fit = Fit(image.shape[:2], self.input_size, self.fit)
+        saliency = np.asarray(self._infer(fit.image(image)[None]), np.float32)[0, ..., 0]
+        saliency = fit.undo(saliency)
+        total = saliency.sum(dtype=np.float64) if density else saliency.max()
+        if total > 0:
+            return (saliency / total).astype(np.float32)
+        return np.full_like(saliency, 1 / saliency.size) if density else np.zeros_like(saliency)
+
+
+def _check_image(image):
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"image must be an array (H, W, 3), RGB, not of shape {image.shape}.")
+    if not (np.issubdtype(image.dtype, np.number) and np.isfinite(image).all()):
+        raise ValueError("image holds values that are not finite numbers; it takes RGB, 0…255.")
+    return image
+
+
+def _loader(path):
+    """The function () → (infer, input_size) for what lies at `path`."""
+    if path.is_dir():
+        versions = [p for p in path.iterdir() if p.name.isdigit() and p.is_dir()]
+        for folder in (path, *sorted(versions, key=lambda p: int(p.name), reverse=True)):
+            if (folder / "saved_model.pb").is_file():
+                return lambda: _load_savedmodel(folder)
+        if (path / "model.keras").is_file():
+            return lambda: _load_keras(path / "model.keras")
+        if (path / "config.json").is_file():
+            raise ValueError(f"{path}: this run has no model.keras; its training has not finished.")
+    elif path.suffix == ".keras":
+        return lambda: _load_keras(path)
+    elif path.suffix == ".tflite":
+        return lambda: _load_tflite(path)
+    raise ValueError(
+        f"{path}: neither a run folder, a .keras file, a SavedModel nor a .tflite file."
+    )
+
+
+def _load_keras(path):
+    from keras_salnet.models import load_model
+
+    model = load_model(path)
+    return model.predict_on_batch, model.input_shape[1:3]
+
+
+def _load_savedmodel(path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+    _, (spec,) = serve.structured_input_signature[0], serve.structured_input_signature[1].values()
+
+    def infer(images):
+        # The signature does not hold its model; without it the weights would be freed.
+        return loaded.signatures["serving_default"](image=images)["saliency"]
+
+    infer.model = loaded
+    return lambda images: infer(tf.constant(images)), spec.shape[1:3]
+
+
+def _load_tflite(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    run = interpreter.get_signature_runner("serving_default")
+    shape = run.get_input_details()["image"]["shape"]
+    return lambda images: run(image=images)["saliency"], tuple(int(n) for n in shape[1:3])
+
+
+def run_config(path):
+    """The config.json of the run that `path` is, or lies in; {} where it is in none."""
+    for folder in (path, *path.resolve().parents[:2]):
+        file = folder / "config.json"
+        if file.is_file():
+            config = json.loads(file.read_text("utf-8"))
+            if "recipe" in config:
+                return config
+    return {}

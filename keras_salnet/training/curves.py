@@ -1,0 +1,32 @@
+"""The training curves as a picture."""
+
+import csv
+from pathlib import Path
+
+from keras_salnet.files import atomic
+
+_TITLES = {"loss": "Loss", "kl": "KL (less is better)", "cc": "CC", "sim": "SIM"}
+
+
+def plot_curves(history, path):
+    """Draw loss, KL, CC and SIM of a run, training against validation.
+
+    Args:
+        history: the run's ``history.csv``.
+        path: the PNG to write.
+    """
+    from matplotlib.figure import Figure
+
+    with Path(history).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    epochs = [int(row["epoch"]) + 1 for row in rows]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for axes, (key, title) in zip(figure.subplots(2, 2).flat, _TITLES.items(), strict=True):
+        for name, label in ((key, "training"), (f"val_{key}", "validation")):
+            axes.plot(epochs, [float(row[name]) for row in rows], marker="o", label=label)
+        axes.set(title=title, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with atomic(path) as draft:
+        figure.savefig(draft, dpi=120)

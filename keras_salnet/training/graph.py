@@ -1,0 +1,48 @@
+"""The functional graph that is trained around a model."""
+
+import keras
+
+from keras_salnet.data.augmentation import WARP_SIZE, Augment
+
+
+class TrainingModel(keras.Model):
+    """A functional model whose targets are among its outputs.
+
+    Augmentation moves image and map together, so the map to learn only exists inside the graph. It
+    comes out beside the prediction, and these two hooks, which every backend's `fit` calls, hand
+    both to the compiled loss and metrics. The train step is Keras's own.
+    """
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(
+            x, y_pred["density"], y_pred["saliency"], y_pred["mask"], training
+        )
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y_pred["density"], y_pred["saliency"], y_pred["mask"])
+
+
+def training_graph(net):
+    """{image, density, mask, warp} → `Augment` → {saliency: net(image), density, mask}.
+
+    Args:
+        net: functional model (B, H, W, 3) → (B, H, W, 1).
+
+    Returns:
+        `TrainingModel`, to compile and fit on the batches of `keras_salnet.data`; it shares its
+        weights with `net`.
+    """
+    _, height, width, _ = net.input_shape
+    inputs = {
+        "image": keras.Input((height, width, 3), name="image"),
+        "density": keras.Input((height, width, 1), name="density"),
+        "mask": keras.Input((height, width, 1), name="mask"),
+        "warp": keras.Input((WARP_SIZE,), name="warp"),
+    }
+    augmented = Augment(name="augment")(inputs)
+    outputs = {
+        "saliency": net(augmented["image"]),
+        "density": augmented["density"],
+        "mask": augmented["mask"],
+    }
+    return TrainingModel(inputs, outputs, name=f"{net.name}_training")

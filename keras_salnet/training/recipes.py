@@ -1,0 +1,72 @@
+"""How each model is trained: one recipe a paper, and one for the embedded displays."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run learns, but for its data and seed.
+
+    Args:
+        model: name in `keras_salnet.models.names()`.
+        model_args: arguments of its builder, but for `input_shape` and `backbone_weights`.
+        backbone_weights: ``"imagenet"``, the path of a weight file, or None.
+        input_size: (height, width) of the frame, multiples of 16.
+        fit: ``"stretch"`` images to the frame or ``"pad"`` them.
+        augment: flip, rotate, crop and recolour the training images.
+        epochs: int ≥ 1.
+        batch_size: int ≥ 1.
+        learning_rate: Adam's, at the start.
+        decay_every, decay_factor: the rate is multiplied by the factor after every so many epochs.
+        kl, cc, sim: weights of the loss.
+    """
+
+    model: str = "vggrga"
+    model_args: dict = field(default_factory=dict)
+    backbone_weights: str | None = "imagenet"
+    input_size: tuple[int, int] = (256, 256)
+    fit: str = "stretch"
+    augment: bool = False
+    epochs: int = 10
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+    decay_every: int = 3
+    decay_factor: float = 0.1
+    kl: float = 10.0
+    cc: float = -1.0
+    sim: float = -1.0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "decay_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be positive, not {self.learning_rate}.")
+
+    def learning_rate_at(self, epoch):
+        """Learning rate of an epoch, counted from 0."""
+        return self.learning_rate * self.decay_factor ** (epoch // self.decay_every)
+
+    def replace(self, **changes):
+        """A copy with some fields changed; `model_args` are merged."""
+        if "model_args" in changes:
+            changes["model_args"] = {**self.model_args, **changes["model_args"]}
+        return dataclasses.replace(self, **changes)
+
+
+# Cao & Jo, 2021, Section 4.1; the factor of the decay is ours, the paper gives none.
+VGGRGA = Recipe(model="vggrga", model_args={"num_rga": 3})
+
+# Small enough to learn the embedded displays from scratch on two CPU cores within minutes.
+POPOUT = Recipe(
+    model="vggrga",
+    model_args={"num_rga": 1, "filters": 16},
+    backbone_weights=None,
+    input_size=(128, 128),
+    augment=True,
+    learning_rate=1e-3,
+    decay_every=8,
+)
+
+RECIPES = {"vggrga": VGGRGA, "popout": POPOUT}

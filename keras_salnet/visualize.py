@@ -1,0 +1,86 @@
+"""Maps as pictures: greyscale, heat map, overlay."""
+
+import cv2
+import numpy as np
+
+from keras_salnet.files import atomic
+
+COLORMAPS = ("inferno", "viridis", "turbo", "jet", "hot")
+
+
+def to_grey(saliency):
+    """A map as a greyscale picture, its maximum white.
+
+    Args:
+        saliency: (H, W) floats ≥ 0.
+
+    Returns:
+        (H, W) uint8, rounded to the nearest level: cutting off instead turns small values into
+        zeros, which KL and IG punish without bound. Score floats, not pictures, where you can.
+    """
+    peak = np.max(saliency)
+    scaled = saliency / peak if peak > 0 else np.zeros_like(saliency)
+    return np.round(np.asarray(scaled) * 255).astype(np.uint8)
+
+
+def heatmap(saliency, colormap="inferno"):
+    """A map in colours.
+
+    Args:
+        saliency: (H, W) floats ≥ 0.
+        colormap: one of `COLORMAPS`.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: an unknown colour map.
+    """
+    if colormap not in COLORMAPS:
+        raise ValueError(f"colormap must be one of {', '.join(COLORMAPS)}, not {colormap!r}.")
+    code = getattr(cv2, f"COLORMAP_{colormap.upper()}")
+    return cv2.cvtColor(cv2.applyColorMap(to_grey(saliency), code), cv2.COLOR_BGR2RGB)
+
+
+def overlay(image, saliency, colormap="inferno", opacity=0.6):
+    """The heat map over the image: opaque where people look, clear where they do not.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        saliency: (H, W) floats ≥ 0, of the image's size.
+        colormap: one of `COLORMAPS`.
+        opacity: of the heat map at the maximum of the map, 0…1.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the sizes differ, or an unknown colour map.
+
+    Example:
+        >>> picture = overlay(np.zeros((4, 4, 3), np.uint8), np.eye(4))
+        >>> picture.shape
+        (4, 4, 3)
+    """
+    if image.shape[:2] != saliency.shape:
+        raise ValueError(
+            f"saliency {saliency.shape} must have the image's size {image.shape[:2]}."
+        )
+    # The square root keeps weaker regions visible.
+    cover = opacity * np.sqrt(to_grey(saliency)[..., None] / 255)
+    blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
+    return np.round(blended).astype(np.uint8)
+
+
+def write_picture(path, picture):
+    """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG or JPEG, by the ending, atomically.
+
+    Raises:
+        OSError: the picture cannot be written there.
+    """
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    with atomic(path) as draft:
+        # imwrite knows no file names outside the locale's encoding.
+        _, encoded = cv2.imencode(draft.suffix, picture)
+        draft.write_bytes(encoded.tobytes())

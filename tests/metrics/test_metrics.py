@@ -1,0 +1,683 @@
+"""The metrics against pysaliency, against MIT's definitions as plain loops, and against theory."""
+
+import doctest
+import importlib.util
+import itertools
+import math
+import sys
+import types
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from keras_salnet.metrics import (
+    auc_judd,
+    correlation_coefficient,
+    distribution,
+    kl_divergence,
+    location,
+    nss,
+    similarity,
+)
+
+SHAPE = (48, 64)
+EPS = 2.2204e-16
+CONVENTIONS = ("mit", "pysaliency")
+TO_DENSITY = (kl_divergence, correlation_coefficient, similarity)
+TO_FIXATIONS = (nss, auc_judd)
+
+both_conventions = pytest.mark.parametrize("convention", CONVENTIONS)
+each_to_density = pytest.mark.parametrize("metric", TO_DENSITY)
+each_to_fixations = pytest.mark.parametrize("metric", TO_FIXATIONS)
+each_metric = pytest.mark.parametrize("metric", TO_DENSITY + TO_FIXATIONS)
+some_examples = settings(max_examples=50, deadline=None, derandomize=True, database=None)
+
+
+def blob(shape, x, y, sigma):
+    """A Gaussian around pixel (x, y), not normalized."""
+    rows, columns = np.indices(shape)
+    return np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * sigma**2))
+
+
+def prediction(kind, shape=SHAPE):
+    random = np.random.default_rng(1)
+    noise = random.random(shape)
+    smooth = blob(shape, 30, 20, 9) + 0.6 * blob(shape, 10, 35, 6)
+    return {
+        "noise": noise,
+        "smooth": smooth,
+        "floor": smooth + 2,
+        "sums to 1": smooth / smooth.sum(),
+        "8-bit": np.uint8(255 * smooth / smooth.max()),
+        "float32": np.float32(noise),
+        "log density": np.log(smooth / smooth.sum() + 1e-9),
+        "peaky": np.exp(20 * noise),
+    }[kind]
+
+
+KINDS = ("noise", "smooth", "floor", "sums to 1", "8-bit", "float32", "log density", "peaky")
+
+
+@pytest.fixture
+def density():
+    return blob(SHAPE, 25, 22, 12) + 0.01
+
+
+@pytest.fixture
+def fixations():
+    """60 points between pixels, then 10 of them again."""
+    random = np.random.default_rng(2)
+    points = random.random((60, 2)) * SHAPE[::-1]
+    return np.concatenate([points, points[:10]])
+
+
+# Against pysaliency
+
+
+@pytest.fixture(scope="module")
+def pysaliency():
+    """pysaliency 0.2.22, which imports torch for models unused here and calls numpy's lost trapz.
+
+    Unlike pytest.importorskip, this fails where pysaliency is installed but cannot be imported.
+    """
+    if importlib.util.find_spec("pysaliency") is None:
+        pytest.skip("pysaliency is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("torch") is None:
+            patch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+        import pysaliency
+        import pysaliency.metrics
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "trapz", np.trapezoid, raising=False)
+        yield pysaliency
+
+
+def pysaliency_model(pysaliency, saliency, fixations):
+    """The map as a model of pysaliency, with the one stimulus and the fixations to ask it about."""
+
+    class Model(pysaliency.SaliencyMapModel):
+        def _saliency_map(self, stimulus):
+            return saliency
+
+    points = np.asarray(fixations, float)
+    return (
+        Model(),
+        pysaliency.Stimuli([np.zeros((*np.shape(saliency), 3), np.uint8)]),
+        pysaliency.Fixations.create_without_history(
+            x=points[:, 0], y=points[:, 1], n=np.zeros(len(points), int)
+        ),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # pysaliency's own log(0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pysaliency_gives_the_same_distribution_metrics(pysaliency, kind, density):
+    saliency = prediction(kind)
+    oracle = pysaliency.metrics
+    for metric, theirs in (
+        (kl_divergence, oracle.MIT_KLDiv),
+        (correlation_coefficient, oracle.CC),
+        (similarity, oracle.SIM),
+    ):
+        expected = theirs(np.float64(saliency), density.copy())
+        assert metric(saliency, density, convention="pysaliency") == pytest.approx(
+            expected, abs=1e-6
+        ), metric.__name__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pysaliency_gives_the_same_location_metrics(pysaliency, kind, fixations):
+    saliency = prediction(kind)
+    model, stimuli, points = pysaliency_model(pysaliency, saliency, fixations)
+    assert nss(saliency, fixations, convention="pysaliency") == pytest.approx(
+        model.NSS(stimuli, points), abs=1e-6
+    )
+    assert auc_judd(saliency, fixations, convention="pysaliency") == pytest.approx(
+        model.AUC_Judd(stimuli, points, jitter=False), abs=1e-6
+    )
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+def test_pysaliency_treats_degenerate_predictions_alike(pysaliency, density, fixations):
+    zero, constant = np.zeros(SHAPE), np.full(SHAPE, 0.25)
+    score = partial(kl_divergence, density=density, convention="pysaliency")
+    assert score(zero) == pytest.approx(pysaliency.metrics.MIT_KLDiv(zero, density), abs=1e-6)
+    score = partial(similarity, density=density, convention="pysaliency")
+    assert score(zero) == pytest.approx(pysaliency.metrics.SIM(np.zeros(SHAPE), density), abs=1e-6)
+    assert pysaliency.metrics.CC(constant, density) == 0
+    model, stimuli, points = pysaliency_model(pysaliency, constant, fixations)
+    assert model.NSS(stimuli, points) == 0
+    assert model.AUC_Judd(stimuli, points, jitter=False) == 0.5
+
+
+def test_jitter_agrees_with_pysaliency_on_a_map_in_0_1(pysaliency, fixations):
+    # Different noise, so not to 1e-6: half of this map is one tie, which jitter alone resolves.
+    saliency = np.maximum(prediction("noise"), 0.5)
+    model, stimuli, points = pysaliency_model(pysaliency, saliency, fixations)
+    expected = model.AUC_Judd(stimuli, points, jitter=True)
+    for seed in range(3):
+        jittered = auc_judd(saliency, fixations, convention="pysaliency", jitter=True, seed=seed)
+        assert jittered == pytest.approx(expected, abs=0.03)
+
+
+# Against MIT's definitions, as plain loops
+
+
+def mit_fixated(fixations):
+    return {(math.floor(x), math.floor(y)) for x, y in fixations}
+
+
+def mit_kl(saliency, density):
+    p_sum, g_sum = math.fsum(saliency.flat), math.fsum(density.flat)
+    terms = []
+    for p, g in zip(saliency.flat, density.flat, strict=True):
+        terms.append(g / g_sum * math.log(EPS + g / g_sum / (p / p_sum + EPS)))
+    return math.fsum(terms)
+
+
+def mit_similarity(saliency, density):
+    stretched = []
+    for values in (list(saliency.flat), list(density.flat)):
+        low, high = min(values), max(values)
+        values = [(value - low) / (high - low) for value in values]
+        stretched.append([value / math.fsum(values) for value in values])
+    return math.fsum(map(min, *stretched))
+
+
+def mit_correlation(saliency, density):
+    p, g = list(saliency.flat), list(density.flat)
+    p_mean, g_mean = math.fsum(p) / len(p), math.fsum(g) / len(g)
+    covariance = math.fsum((a - p_mean) * (b - g_mean) for a, b in zip(p, g, strict=True))
+    p_square = math.fsum((a - p_mean) ** 2 for a in p)
+    g_square = math.fsum((b - g_mean) ** 2 for b in g)
+    return covariance / math.sqrt(p_square * g_square)
+
+
+def mit_nss(saliency, fixations):
+    values = list(saliency.flat)
+    mean = math.fsum(values) / len(values)
+    std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    scores = [(saliency[y, x] - mean) / std for x, y in mit_fixated(fixations)]
+    return math.fsum(scores) / len(scores)
+
+
+def mit_auc_judd(saliency, fixations):
+    fixated = mit_fixated(fixations)
+    thresholds = sorted((saliency[y, x] for x, y in fixated), reverse=True)
+    assert len(set(thresholds)) == len(thresholds), "MIT breaks ties by jitter: not defined here"
+    curve = [(0.0, 0.0)]
+    for i, threshold in enumerate(thresholds, start=1):
+        above = sum(1 for value in saliency.flat if value >= threshold)
+        curve.append(((above - i) / (saliency.size - len(fixated)), i / len(fixated)))
+    curve.append((1.0, 1.0))
+    area = 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(curve):
+        area += (x1 - x0) * (y0 + y1) / 2
+    return area
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth", "floor", "sums to 1", "peaky"])
+def test_mit_convention_is_its_definition(kind, density, fixations):
+    saliency = prediction(kind)
+    for metric, definition, truth in (
+        (kl_divergence, mit_kl, density),
+        (correlation_coefficient, mit_correlation, density),
+        (similarity, mit_similarity, density),
+        (nss, mit_nss, fixations),
+    ):
+        expected = definition(saliency, truth)
+        assert metric(saliency, truth) == pytest.approx(expected, abs=1e-9), metric.__name__
+
+
+@pytest.mark.parametrize("offset", [0, 1, -1e6])
+@pytest.mark.parametrize("power", [1, 4])
+def test_mit_auc_judd_is_its_definition(offset, power, fixations):
+    # More pixels than one block of the fast count; with an offset or a power, crowded buckets.
+    saliency = np.random.default_rng(3).random((190, 200)) ** power + offset
+    points = fixations * (200 / 64, 190 / 48)
+    assert auc_judd(saliency, points) == pytest.approx(mit_auc_judd(saliency, points), abs=1e-12)
+
+
+# By hand
+
+
+def test_kl_by_hand():
+    # p = (1/4, 1/2, 1/4, 0), g = (1/4, 3/4, 0, 0)
+    assert kl_divergence([[1, 2], [1, 0]], [[1, 3], [0, 0]]) == pytest.approx(0.75 * math.log(1.5))
+    # No overlap: ln(1 / eps), whatever the maps are otherwise.
+    assert kl_divergence([[1, 0]], [[0, 1]]) == pytest.approx(-math.log(EPS))
+
+
+def test_similarity_by_hand():
+    saliency, density = [[5, 3], [1, 1]], [[3, 1], [1, 1]]
+    # MIT: (4, 2, 0, 0) / 6 and (2, 0, 0, 0) / 2.
+    # pysaliency: (5, 3, 1, 1) / 10 and (3, 1, 1, 1) / 6.
+    assert similarity(saliency, density) == pytest.approx(4 / 6)
+    assert similarity(saliency, density, convention="pysaliency") == pytest.approx(
+        0.5 + 1 / 6 + 0.2
+    )
+
+
+def test_correlation_by_hand():
+    assert correlation_coefficient([[1, 2], [1, 0]], [[1, 3], [0, 0]]) == pytest.approx(
+        3 / math.sqrt(12)
+    )
+
+
+def test_nss_by_hand():
+    # Mean 1, squared deviations 8; the fixated values are 3, 2 and 2 again.
+    saliency, fixations = [[0, 1, 2], [0, 0, 3]], [(2, 1), (2, 0), (2, 0)]
+    assert nss(saliency, fixations) == pytest.approx((2 + 1) / 2 / math.sqrt(8 / 5))
+    assert nss(saliency, fixations, convention="pysaliency") == pytest.approx(
+        (2 + 1 + 1) / 3 / math.sqrt(8 / 6)
+    )
+    assert nss(saliency, fixations, ddof=0) == pytest.approx(1.5 / math.sqrt(8 / 6))
+    assert nss(saliency, fixations, convention="pysaliency", ddof=1) == pytest.approx(
+        4 / 3 / math.sqrt(8 / 5)
+    )
+
+
+def test_auc_judd_by_hand():
+    # Thresholds 3 and 1: (0, 1/2) and (1/4, 1), since of the pixels 0, 2, 0, 0 one reaches 1.
+    saliency = [[0, 1, 2], [0, 0, 3]]
+    assert auc_judd(saliency, [(2, 1), (1, 0)]) == 15 / 16
+    assert auc_judd(saliency, [(2, 1), (1, 0), (1, 0)]) == 15 / 16
+    # Fixated twice, the pixel of 1 lowers the first point to (0, 1/3).
+    assert auc_judd(saliency, [(2, 1), (1, 0), (1, 0)], convention="pysaliency") == pytest.approx(
+        1 / 4 * (1 / 3 + 1) / 2 + 3 / 4
+    )
+
+
+@both_conventions
+def test_auc_judd_takes_a_tie_as_one_point(convention):
+    # Tied below all other pixels, the fixations are at chance: the curve has no point but (1, 1).
+    assert auc_judd([[0, 0], [1, 2]], [(0, 0), (1, 0)], convention=convention) == 0.5
+    # The tied 1s, two fixated and one not, are the point (1/2, 1): the area is 1/4 + 1/2.
+    assert auc_judd([[1, 1], [1, 0]], [(0, 0), (1, 0)], convention=convention) == 0.75
+
+
+def test_a_fixation_is_rounded_down_to_its_pixel():
+    saliency = np.zeros((3, 4))
+    saliency[1, 3] = 1
+    inside = nss(saliency, [(3, 1)])
+    assert inside > 0
+    assert nss(saliency, [(3.999, 1.0)]) == nss(saliency, [(3.0, 1.999)]) == inside
+    assert nss(saliency, [(2.999, 1)]) < 0 > nss(saliency, [(3, 0.999)])
+
+
+# Where the conventions differ, and by how much
+
+
+def test_conventions_differ_on_a_floor_only_in_similarity(density):
+    saliency = prediction("floor")
+    for metric in (kl_divergence, correlation_coefficient):
+        assert metric(saliency, density) == metric(saliency, density, convention="pysaliency")
+    gap = similarity(saliency, density) - similarity(saliency, density, convention="pysaliency")
+    assert abs(gap) > 1e-2
+
+
+def test_conventions_differ_by_the_degree_of_freedom_in_nss():
+    saliency = prediction("smooth", (480, 640))
+    ratio = nss(saliency, [(30, 20)], convention="pysaliency") / nss(saliency, [(30, 20)])
+    assert ratio == pytest.approx(1 + 1 / (2 * 480 * 640), abs=1e-10)
+
+
+@each_to_fixations
+def test_mit_counts_a_pixel_once_and_pysaliency_every_fixation(metric, fixations):
+    saliency = prediction("noise")
+    repeated = np.concatenate([fixations, fixations[:5].repeat(9, axis=0)])
+    assert metric(saliency, repeated) == metric(saliency, fixations)
+    score = partial(metric, saliency, convention="pysaliency")
+    assert abs(score(repeated) - score(fixations)) > 1e-3
+
+
+def test_kl_shifts_negative_predictions_under_pysaliency_only(density):
+    saliency = prediction("log density")
+    with pytest.raises(ValueError, match=r"saliency has 3072 negative values, the lowest -.*pysal"):
+        kl_divergence(saliency, density)
+    assert kl_divergence(saliency, density, convention="pysaliency") == pytest.approx(
+        kl_divergence(saliency - saliency.min(), density)
+    )
+
+
+# Theory
+
+
+@both_conventions
+def test_kl_of_a_uniform_prediction_is_the_missing_entropy(convention, density):
+    g = density / density.sum()
+    entropy = -(g * np.log(g)).sum()
+    for uniform in (np.ones(SHAPE), np.zeros(SHAPE)):
+        assert kl_divergence(uniform, density, convention=convention) == pytest.approx(
+            math.log(g.size) - entropy
+        )
+
+
+def test_kl_of_shifted_gaussians_is_half_their_squared_distance():
+    shape = (96, 96)
+    assert kl_divergence(blob(shape, 51, 46, 8), blob(shape, 47, 43, 8)) == pytest.approx(
+        (4**2 + 3**2) / (2 * 8**2), rel=1e-4
+    )
+
+
+def test_a_negated_density_correlates_at_minus_one(density):
+    assert correlation_coefficient(-density, density) == pytest.approx(-1, abs=1e-12)
+    assert correlation_coefficient(-density, density) >= -1
+
+
+def test_disjoint_maps_have_no_similarity():
+    assert similarity([[1, 0, 0]], [[0, 2, 1]]) == 0
+
+
+def test_nss_of_a_single_hot_pixel():
+    saliency = np.zeros(SHAPE)
+    saliency[20, 30] = 7
+    n = saliency.size
+    assert nss(saliency, [(30, 20)], ddof=0) == pytest.approx(math.sqrt(n - 1))
+    assert nss(saliency, [(30, 20)], ddof=1) == pytest.approx((n - 1) / math.sqrt(n))
+
+
+@pytest.mark.parametrize("rank", [0, 17, 500, 999])
+@both_conventions
+def test_auc_judd_of_one_fixation_is_set_by_its_rank(rank, convention):
+    # `rank` of 999 other pixels are more salient: one point (rank / 999, 1).
+    order = np.random.default_rng(4).permutation(1000)
+    row, column = np.argwhere(order.reshape(20, 50) == 999 - rank)[0]
+    assert auc_judd(order.reshape(20, 50), [(column, row)], convention=convention) == pytest.approx(
+        1 - rank / 999 / 2
+    )
+
+
+def test_auc_judd_at_chance_exceeds_one_half_by_what_its_docstring_says():
+    random = np.random.default_rng(5)
+    n = 4
+    scores = []
+    for _ in range(2000):
+        pixels = random.choice(400, n, replace=False)
+        fixations = np.stack([pixels % 20, pixels // 20], axis=1)
+        scores.append(auc_judd(random.random((20, 20)), fixations))
+    assert np.mean(scores) == pytest.approx(0.5 + 1 / (2 * n + 2), abs=0.01)
+
+
+@both_conventions
+def test_the_best_prediction_attains_the_best_value(convention, density, fixations):
+    assert abs(kl_divergence(density, density, convention=convention)) < density.size * EPS
+    assert similarity(density, density, convention=convention) == pytest.approx(1, abs=1e-12)
+    assert correlation_coefficient(density, density, convention=convention) == pytest.approx(
+        1, abs=1e-12
+    )
+    fixated = np.zeros(SHAPE)
+    for x, y in np.floor(fixations).astype(int):
+        fixated[y, x] = 1
+    assert auc_judd(fixated, fixations, convention=convention) == 1
+    # Of all maps, those constant on and off the fixations have the highest NSS.
+    best = nss(fixated, fixations)
+    assert nss(fixated + 0.1 * prediction("noise"), fixations) < best
+
+
+# Properties
+
+
+@st.composite
+def levels(draw, low=0, high=255):
+    """A map of integers as floats: exact under shifts and scalings, and with ties."""
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(2, 7)))
+    return draw(arrays(np.float64, shape, elements=st.integers(low, high).map(float)))
+
+
+@st.composite
+def two_maps(draw, elements):
+    shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 7)))
+    saliency = draw(arrays(np.float64, shape, elements=elements))
+    return saliency, np.abs(draw(arrays(np.float64, shape, elements=elements)))
+
+
+@st.composite
+def points_on(draw, saliency):
+    height, width = saliency.shape
+    point = st.tuples(st.integers(0, width - 1), st.integers(0, height - 1))
+    return np.array(draw(st.lists(point, min_size=1, max_size=12)))
+
+
+def close(value):
+    return pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+@both_conventions
+@some_examples
+@given(data=st.data())
+def test_density_metrics_ignore_scale_and_mirroring(convention, data):
+    saliency, density = data.draw(two_maps(st.integers(0, 255).map(float)))
+    scale = data.draw(st.sampled_from([1e-8, 0.3, 1e9]))
+    for metric in TO_DENSITY:
+        score = partial(metric, convention=convention)
+        value = score(saliency, density)
+        assert score(scale * saliency, density) == close(value)
+        assert score(saliency, scale * density) == close(value)
+        assert score(saliency[:, ::-1], density[:, ::-1]) == close(value)
+        assert score(saliency[::-1].T, density[::-1].T) == close(value)
+
+
+@both_conventions
+@some_examples
+@given(data=st.data())
+def test_location_metrics_ignore_scale_offset_mirroring_and_order(convention, data):
+    saliency = data.draw(levels())
+    fixations = data.draw(points_on(saliency))
+    scale = data.draw(st.sampled_from([2.0**-30, 3.0, 1e9]))
+    offset = data.draw(st.sampled_from([-1e5, 0.0, 7.0]))
+    shuffled = fixations[data.draw(st.permutations(range(len(fixations))))]
+    mirrored = np.stack([saliency.shape[1] - 1 - fixations[:, 0], fixations[:, 1]], axis=1)
+    for metric in TO_FIXATIONS:
+        score = partial(metric, convention=convention)
+        value = score(saliency, fixations)
+        assert score(scale * (saliency + offset), fixations) == close(value)
+        assert score(saliency, shuffled) == close(value)
+        assert score(saliency, np.tile(fixations, (2, 1))) == close(value)
+        assert score(saliency[:, ::-1], mirrored) == close(value)
+        assert score(saliency.T, fixations[:, ::-1]) == close(value)
+
+
+@both_conventions
+@some_examples
+@given(data=st.data())
+def test_auc_judd_sees_the_order_of_values_only(convention, data):
+    saliency = data.draw(levels(-50, 50))
+    fixations = data.draw(points_on(saliency))
+    value = auc_judd(saliency, fixations, convention=convention)
+    for transform in (lambda v: v**3, lambda v: np.exp(v / 3), np.arctan):
+        assert auc_judd(transform(saliency), fixations, convention=convention) == value
+
+
+@both_conventions
+@some_examples
+@given(maps=two_maps(st.floats(0, 1e6)))
+def test_cc_and_sim_are_symmetric(convention, maps):
+    for metric in (correlation_coefficient, similarity):
+        assert metric(*maps, convention=convention) == close(
+            metric(*maps[::-1], convention=convention)
+        )
+
+
+@both_conventions
+@some_examples
+@given(data=st.data())
+def test_every_finite_map_gives_a_value_in_range(convention, data):
+    saliency, density = data.draw(two_maps(st.floats(allow_nan=False, allow_infinity=False)))
+    fixations = data.draw(points_on(saliency))
+    root = math.sqrt(saliency.size)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        kl = kl_divergence(np.abs(saliency), density, convention=convention)
+        cc = correlation_coefficient(saliency, density, convention=convention)
+        sim = similarity(saliency, density, convention=convention)
+        score = nss(saliency, fixations, convention=convention)
+        auc = auc_judd(saliency, fixations, convention=convention)
+        jittered = auc_judd(saliency, fixations, convention=convention, jitter=True)
+    assert -saliency.size * EPS <= kl <= -math.log(EPS) + 1e-9
+    assert -1 <= cc <= 1
+    assert 0 <= sim <= 1 + 1e-12
+    assert -root <= score <= root
+    assert 0 <= auc <= 1 + 1e-12
+    assert 0 <= jittered <= 1 + 1e-12
+    assert all(type(value) is float for value in (kl, cc, sim, score, auc, jittered))
+
+
+@some_examples
+@given(data=st.data())
+def test_without_repeated_pixels_both_conventions_give_one_auc(data):
+    saliency = data.draw(levels())
+    fixations = np.unique(data.draw(points_on(saliency)), axis=0)
+    assert auc_judd(saliency, fixations) == auc_judd(saliency, fixations, convention="pysaliency")
+
+
+# Degenerate input that has an answer
+
+
+@both_conventions
+@pytest.mark.parametrize("value", [0, 0.1, 1, -3.7, 1e308, 5e-324])
+def test_a_constant_prediction_is_worth_nothing(value, convention, density, fixations):
+    constant = np.full(SHAPE, value)
+    assert correlation_coefficient(constant, density, convention=convention) == 0
+    assert nss(constant, fixations, convention=convention) == 0
+    for jitter in (False, True):
+        assert auc_judd(constant, fixations, convention=convention, jitter=jitter) == 0.5
+    assert similarity(constant, density, convention=convention) == close(
+        similarity(np.ones(SHAPE), density, convention=convention)
+    )
+
+
+@pytest.mark.parametrize("scale", [2.0**1020, 2.0**-1074])
+def test_values_at_the_limits_of_float64_neither_overflow_nor_vanish(scale):
+    saliency = 2 * np.arange(12.0).reshape(3, 4) - 11  # times 2^1020, max - min overflows
+    density, fixations = saliency[::-1] ** 2, [(0, 0), (3, 2), (3, 2), (2, 2)]
+    for metric in TO_DENSITY:
+        score = partial(metric, density=density, convention="pysaliency")
+        assert score(scale * saliency) == close(score(saliency)), metric.__name__
+    assert similarity(scale * saliency, density) == close(similarity(saliency, density))
+    for metric in TO_FIXATIONS:
+        assert metric(scale * saliency, fixations) == close(metric(saliency, fixations))
+    assert kl_divergence(density, scale * np.abs(saliency)) == close(
+        kl_divergence(density, np.abs(saliency))
+    )
+
+
+@both_conventions
+def test_an_empty_density_counts_as_uniform(convention):
+    saliency, empty, uniform = prediction("smooth"), np.zeros(SHAPE), np.ones(SHAPE)
+    for metric in (kl_divergence, similarity):
+        assert metric(saliency, empty, convention=convention) == metric(
+            saliency, uniform, convention=convention
+        )
+    assert correlation_coefficient(saliency, empty, convention=convention) == 0
+
+
+def test_auc_judd_has_no_opinion_where_every_pixel_is_fixated():
+    assert auc_judd([[0, 1]], [(0, 0), (1, 0)]) == 0.5
+
+
+def test_jitter_breaks_ties_reproducibly_and_nothing_else(fixations):
+    tied = np.round(prediction("noise"), 1)
+    score = partial(auc_judd, tied, fixations, jitter=True)
+    assert score(seed=1) == score(seed=1) != score(seed=2)
+    assert score() == pytest.approx(auc_judd(tied, fixations), abs=0.05)
+    # Steps of 1e-5 stay in order, however small the map's own scale is.
+    ordered = np.random.default_rng(6).permutation(SHAPE[0] * SHAPE[1]).reshape(SHAPE) * 1e-12
+    assert auc_judd(ordered, fixations, jitter=True) == auc_judd(ordered, fixations)
+
+
+@each_metric
+def test_inputs_are_left_alone(metric, density, fixations):
+    saliency = prediction("smooth")
+    truth = density if metric in TO_DENSITY else fixations
+    before = saliency.copy(), truth.copy()
+    metric(saliency, truth)
+    assert np.array_equal(saliency, before[0])
+    assert np.array_equal(truth, before[1])
+
+
+# Bad input
+
+GOOD = np.arange(12.0).reshape(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (GOOD[None], r"{name} has shape \(1, 3, 4\); it must be a map \(H, W\)"),
+        (GOOD[0], r"{name} has shape \(4,\); it must be a map \(H, W\)"),
+        (np.zeros((0, 4)), r"{name} has shape \(0, 4\).*at least one pixel"),
+        (np.where(GOOD < 2, np.nan, GOOD), r"{name} has 2 of 12 values that are NaN or infinite"),
+        (np.where(GOOD < 1, np.inf, GOOD), r"{name} has 1 of 12 values that are NaN or infinite"),
+        (GOOD + 1j, r"{name} must be an array of real numbers"),
+        ([["a", "b"]], r"{name} must be an array of real numbers"),
+        ([[1, 2], [3]], r"{name} must be an array of real numbers"),
+        (None, r"{name} must be an array of real numbers"),
+    ],
+)
+def test_bad_maps_are_refused(bad, message):
+    for metric in TO_DENSITY:
+        with pytest.raises(ValueError, match=message.format(name="saliency")):
+            metric(bad, GOOD)
+        with pytest.raises(ValueError, match=message.format(name="density")):
+            metric(GOOD, bad)
+    for metric in TO_FIXATIONS:
+        with pytest.raises(ValueError, match=message.format(name="saliency")):
+            metric(bad, [(0, 0)])
+
+
+@each_to_density
+@both_conventions
+def test_a_negative_density_is_refused(metric, convention):
+    with pytest.raises(ValueError, match=r"density has 3 negative values, the lowest -3; a dens"):
+        metric(GOOD, GOOD - 3, convention=convention)
+
+
+@each_to_density
+def test_maps_of_two_sizes_are_refused(metric):
+    message = r"saliency has shape \(4, 3\) but density has \(3, 4\); resize saliency"
+    with pytest.raises(ValueError, match=message):
+        metric(GOOD.T, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([], r"fixations is empty.*at least one"),
+        (np.empty((0, 2)), "fixations is empty.*at least one"),
+        ((1, 2), r"fixations has shape \(2,\); it must be \(n, 2\)"),
+        ([(1, 2, 3)], r"fixations has shape \(1, 3\); it must be \(n, 2\)"),
+        ([(1, np.nan)], "fixations has 1 of 2 values that are NaN or infinite"),
+        ([(4, 0), (0, 0)], "fixations has 1 of 2 points outside the 4 x 3 frame"),
+        ([(0, 3), (-1, 0), (0, -0.1), (3, 2)], "fixations has 3 of 4 points outside"),
+        ([(1e300, 0)], "fixations has 1 of 1 points outside"),
+        ("ab", "fixations must be an array of real numbers"),
+    ],
+)
+@each_to_fixations
+@both_conventions
+def test_bad_fixations_are_refused(metric, convention, bad, message):
+    with pytest.raises(ValueError, match=message):
+        metric(GOOD, bad, convention=convention)
+
+
+@each_metric
+def test_unknown_conventions_are_refused(metric):
+    truth = GOOD if metric in TO_DENSITY else [(0, 0)]
+    with pytest.raises(ValueError, match=r"convention is 'MIT'; it must be one of \('mit', 'pysal"):
+        metric(GOOD, truth, convention="MIT")
+
+
+def test_another_ddof_is_refused():
+    with pytest.raises(ValueError, match="ddof is 2; it must be 0, 1 or None"):
+        nss(GOOD, [(0, 0)], ddof=2)
+
+
+@pytest.mark.parametrize("module", [distribution, location], ids=lambda module: module.__name__)
+def test_the_docstrings_examples_run(module):
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed
