@@ -5,6 +5,7 @@ error answer at once.
 """
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -34,7 +35,6 @@ def main(argv=None):
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("keras_salnet").setLevel(logging.INFO)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings at import
     try:
         arguments.command(arguments)
     except _USER_ERRORS as error:
@@ -44,6 +44,20 @@ def main(argv=None):
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _import_tensorflow_quietly():
+    """TensorFlow greets every process with lines that no setting of its own silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _parser():
@@ -158,6 +172,7 @@ def _train(arguments):
     from keras_salnet.data import load_dataset
 
     dataset = load_dataset(data)
+    _import_tensorflow_quietly()
     from keras_salnet.training.fit import train
 
     out = train(
@@ -207,6 +222,14 @@ def _newest_run():
     return max(finished, key=lambda run: (run / "model.keras").stat().st_mtime)
 
 
+def _load_predictor(model):
+    from keras_salnet.predictor import Predictor
+
+    if Path(model).suffix != ".tflite":  # which needs no TensorFlow
+        _import_tensorflow_quietly()
+    return Predictor.load(model)
+
+
 def _add_evaluate(commands):
     parser = _add_command(
         commands, "evaluate", _evaluate, "Score a model on held-out images beside the centre bias."
@@ -215,9 +238,7 @@ def _add_evaluate(commands):
     parser.add_argument(
         "--data", metavar="FOLDER", help="dataset (default: what the run was trained on)", **_RECIPE
     )
-    parser.add_argument(
-        "--split", metavar="SPLIT", help="default: test, else val", **_RECIPE
-    )
+    parser.add_argument("--split", metavar="SPLIT", help="default: test, else val", **_RECIPE)
     parser.add_argument(
         "--convention",
         choices=["mit", "pysaliency"],
@@ -243,10 +264,9 @@ def _evaluate(arguments):
     from keras_salnet.data import load_dataset
     from keras_salnet.evaluation import evaluate
     from keras_salnet.evaluation.table import summary_table
-    from keras_salnet.predictor import Predictor
 
     console = Console()
-    predictor = Predictor.load(model)
+    predictor = _load_predictor(model)
     dataset = load_dataset(given.get("data", predictor.config.get("data")))
     evaluation = evaluate(
         predictor,
@@ -268,7 +288,9 @@ def _add_predict(commands):
     parser = _add_command(
         commands, "predict", _predict, "Draw where people look in images: map and overlay."
     )
-    parser.add_argument("images", nargs="+", metavar="IMAGE|FOLDER", help="images, or folders of them")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE|FOLDER", help="images, or folders of them"
+    )
     _add_model_argument(parser, "--model", **_RECIPE)
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
@@ -303,10 +325,9 @@ def _predict(arguments):
 
     from keras_salnet.data.sample import read_image
     from keras_salnet.files import atomic
-    from keras_salnet.predictor import Predictor
     from keras_salnet.visualize import overlay, to_grey, write_picture
 
-    predictor = Predictor.load(model)
+    predictor = _load_predictor(model)
     failed = []
     for path in track(images, "predicting", transient=True, disable=len(images) == 1):
         try:
@@ -346,6 +367,7 @@ def _export(arguments):
     if arguments.out.exists() and not arguments.force:
         raise FileExistsError(f"{arguments.out}: is there already; give --force to replace it.")
 
+    _import_tensorflow_quietly()
     from keras_salnet.export import export_savedmodel, export_tflite
     from keras_salnet.models import load_model
     from keras_salnet.predictor import run_config
@@ -369,7 +391,10 @@ def _models(arguments):
 
 def _add_datasets(commands):
     _add_command(
-        commands, "datasets", _datasets, "List the public datasets that are described, and where to get them."
+        commands,
+        "datasets",
+        _datasets,
+        "List the public datasets that are described, and where to get them.",
     )
 
 

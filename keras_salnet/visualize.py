@@ -63,9 +63,7 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
         (4, 4, 3)
     """
     if image.shape[:2] != saliency.shape:
-        raise ValueError(
-            f"saliency {saliency.shape} must have the image's size {image.shape[:2]}."
-        )
+        raise ValueError(f"saliency {saliency.shape} must have the image's size {image.shape[:2]}.")
     # The square root keeps weaker regions visible.
     cover = opacity * np.sqrt(to_grey(saliency)[..., None] / 255)
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover

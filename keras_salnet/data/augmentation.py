@@ -95,7 +95,9 @@ def _affine(planes, matrix):
     """
     _, height, width, channels = planes.shape
     half_x, half_y = (width - 1) / 2, (height - 1) / 2
-    y, x = ops.meshgrid(ops.linspace(-1.0, 1.0, height), ops.linspace(-1.0, 1.0, width), indexing="ij")
+    y, x = ops.meshgrid(
+        ops.linspace(-1.0, 1.0, height), ops.linspace(-1.0, 1.0, width), indexing="ij"
+    )
     grid = ops.stack([ops.ravel(x), ops.ravel(y), ops.ones((height * width,))])  # (3, HW)
     # Rotation in pixels, not in the frame's own aspect.
     aspect = np.array([[1, half_y / half_x, 1], [half_x / half_y, 1, 1]], np.float32)

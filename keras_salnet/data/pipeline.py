@@ -125,7 +125,10 @@ def _density(points, sigma, size, frame, box):
     def profiles(centres, length, sigma):
         return tf.exp(-0.5 * ((tf.range(length, dtype=tf.float32) - centres[:, None]) / sigma) ** 2)
 
-    along_y, along_x = profiles(y, frame[0], sigma * scale_y), profiles(x, frame[1], sigma * scale_x)
+    along_y, along_x = (
+        profiles(y, frame[0], sigma * scale_y),
+        profiles(x, frame[1], sigma * scale_x),
+    )
     density = tf.matmul(along_y, along_x, transpose_a=True)[..., None]
     inside = place(tf.ones((size[0], size[1], 1)), frame, box)
     return density * inside

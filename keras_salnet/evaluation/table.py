@@ -1,27 +1,29 @@
 """Scores as a table in the terminal."""
 
+from rich import box
 from rich.table import Table
+
+from keras_salnet.evaluation.scores import METRICS
 
 
 def summary_table(evaluation):
-    """The means and standard errors of an `Evaluation`, the best of each column in bold.
+    """The means and standard errors of an `Evaluation`: a line a metric, a column a row of scores.
 
     Returns:
         `rich.table.Table`.
     """
-    from keras_salnet.evaluation.scores import METRICS
-
     summary = evaluation.summary()
-    n = len(evaluation.images)
     table = Table(
-        title=f"{evaluation.dataset}, {evaluation.split} split, {n} images, "
-        f"{evaluation.convention} convention (mean ± standard error)"
+        title=f"{evaluation.dataset}, {evaluation.split} split, {len(evaluation.images)} images, "
+        f"{evaluation.convention} convention\nmean ± standard error",
+        box=box.SIMPLE,
     )
     table.add_column("")
+    for row in summary:
+        table.add_column(row, justify="right", overflow="fold")
     for metric, more_is_better in METRICS.items():
-        table.add_column(f"{metric} {'↑' if more_is_better else '↓'}", justify="right")
-    for row, columns in summary.items():
-        table.add_row(row, *(_cell(columns[metric]) for metric in METRICS))
+        cells = (_cell(columns[metric]) for columns in summary.values())
+        table.add_row(f"{metric} {'↑' if more_is_better else '↓'}", *cells)
     return table
 
 

@@ -25,9 +25,7 @@ logger = logging.getLogger(__name__)
 PRECISIONS = ("bfloat16", "float16")
 
 
-def train(
-    recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit="auto", init=None
-):
+def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit="auto", init=None):
     """Train a model by `fit` and leave a run folder.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation

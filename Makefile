@@ -1,0 +1,38 @@
+# Each target sets itself up: a virtual environment in .venv, nothing outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-slow lint format clean
+
+# Train on the embedded displays, evaluate, export, and draw one held-out display.
+train: .venv/installed
+	$(BIN)/python train.py --epochs 10
+	$(BIN)/python evaluate.py
+	$(BIN)/keras-salnet predict --force \
+	  "$$($(BIN)/python -c 'from keras_salnet.data import popout; print(popout.folder())')/images/test/test_0000.jpg"
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: .venv/installed-test
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[tensorboard]'
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[tensorboard,test]'
+	touch $@
