@@ -10,6 +10,16 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["data", "evaluation", "export", "layers", "losses", "metrics", "models"],
+    submodules=[
+        "data",
+        "evaluation",
+        "export",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
+        "training",
+        "visualize",
+    ],
     submod_attrs={"models": ["load_model"], "predictor": ["Predictor"]},
 )

@@ -312,8 +312,8 @@ def _predict(arguments):
             target = arguments.out / f"{image.stem}{ending}"
             if target in outputs:
                 raise ValueError(
-                    f"{outputs[target]} and {image} would both be written as {target}; predict them "
-                    "into different --out folders."
+                    f"{outputs[target]} and {image} would both be written as {target}; predict "
+                    "them into different --out folders."
                 )
             if target.exists() and not arguments.force:
                 raise FileExistsError(f"{target}: is there already; give --force to replace it.")

@@ -50,8 +50,8 @@ class Predictor:
         path = Path(path_or_name).expanduser()
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel or "
-                "a .tflite file. `keras-salnet train` makes all of them."
+                f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel "
+                "or a .tflite file. `keras-salnet train` makes all of them."
             )
         load = _loader(path)
         try:
@@ -128,15 +128,13 @@ def _load_savedmodel(path):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    serve = loaded.signatures["serving_default"]
-    _, (spec,) = serve.structured_input_signature[0], serve.structured_input_signature[1].values()
+    spec = loaded.signatures["serving_default"].structured_input_signature[1]["image"]
 
     def infer(images):
-        # The signature does not hold its model; without it the weights would be freed.
-        return loaded.signatures["serving_default"](image=images)["saliency"]
+        # Through `loaded`: a signature alone does not keep its weights alive.
+        return loaded.signatures["serving_default"](image=tf.constant(images))["saliency"]
 
-    infer.model = loaded
-    return lambda images: infer(tf.constant(images)), spec.shape[1:3]
+    return infer, spec.shape[1:3]
 
 
 def _load_tflite(path):
@@ -149,11 +147,19 @@ def _load_tflite(path):
 
 
 def run_config(path):
-    """The config.json of the run that `path` is, or lies in; {} where it is in none."""
-    for folder in (path, *path.resolve().parents[:2]):
+    """The config.json of the run that `path` is, or lies in; {} where it is in none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = Path(path).resolve()
+    for folder in (path, *path.parents[:2]):
         file = folder / "config.json"
         if file.is_file():
-            config = json.loads(file.read_text("utf-8"))
+            try:
+                config = json.loads(file.read_text("utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{file}: not readable as JSON: {error}") from error
             if "recipe" in config:
                 return config
     return {}

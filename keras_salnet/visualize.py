@@ -1,5 +1,7 @@
 """Maps as pictures: greyscale, heat map, overlay."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -74,8 +76,11 @@ def write_picture(path, picture):
     """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG or JPEG, by the ending, atomically.
 
     Raises:
+        ValueError: the ending is no picture's.
         OSError: the picture cannot be written there.
     """
+    if not cv2.haveImageWriter(Path(path).name):
+        raise ValueError(f"{path}: must end as a picture does, in .png or .jpg.")
     if picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     with atomic(path) as draft:

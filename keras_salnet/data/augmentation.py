@@ -30,8 +30,9 @@ def draw_warps(seed, epoch, samples):
         samples: (n,) ints, the samples' places in the dataset.
 
     Returns:
-        (n, 9) float32: the affine map from output to input coordinates, (a b c; d e f) with both
-        axes in −1…1, then brightness in grey levels, contrast and saturation as factors.
+        (n, 9) float32: the affine map from output to input, (a b c; d e f) in pixels from the
+        frame's centre with the shifts c and f in half frames, then brightness in grey levels,
+        contrast and saturation as factors.
     """
     return np.stack([_draw_warp(np.random.default_rng((1, seed, epoch, i))) for i in samples])
 
@@ -95,14 +96,16 @@ def _affine(planes, matrix):
     """
     _, height, width, channels = planes.shape
     half_x, half_y = (width - 1) / 2, (height - 1) / 2
+    # Pixels from the centre, where a rotation is rigid in a frame of any aspect. Written out: as a
+    # matrix product, GPUs would round the coordinates to TensorFloat-32, a part of a pixel.
     y, x = ops.meshgrid(
-        ops.linspace(-1.0, 1.0, height), ops.linspace(-1.0, 1.0, width), indexing="ij"
+        ops.arange(height, dtype="float32") - half_y,
+        ops.arange(width, dtype="float32") - half_x,
+        indexing="ij",
     )
-    grid = ops.stack([ops.ravel(x), ops.ravel(y), ops.ones((height * width,))])  # (3, HW)
-    # Rotation in pixels, not in the frame's own aspect.
-    aspect = np.array([[1, half_y / half_x, 1], [half_x / half_y, 1, 1]], np.float32)
-    source = ops.matmul(matrix * aspect, grid)  # (B, 2, HW)
-    x, y = (source[:, 0] + 1) * half_x, (source[:, 1] + 1) * half_y  # (B, HW)
+    x, y = ops.ravel(x), ops.ravel(y)  # (HW,)
+    (a, b, c), (d, e, f) = ([matrix[:, i, j, None] for j in range(3)] for i in range(2))  # (B, 1)
+    x, y = a * x + b * y + c * half_x + half_x, d * x + e * y + f * half_y + half_y  # (B, HW)
     tolerance = 1e-3
     inside = ops.logical_and(
         ops.logical_and(x >= -tolerance, x <= width - 1 + tolerance),

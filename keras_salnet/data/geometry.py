@@ -55,7 +55,10 @@ class Fit:
 
     def mask(self):
         """(H, W, 1) float32: 1 where the frame shows the image, 0 where it is padding."""
-        return self.image(np.ones((*self.source, 1), np.float32))
+        top, left, height, width = self.box
+        mask = np.zeros((*self.frame, 1), np.float32)
+        mask[top : top + height, left : left + width] = 1
+        return mask
 
     def undo(self, saliency):
         """(H, W) map of the frame → (h, w) float32 map of the image."""
@@ -74,7 +77,7 @@ class Fit:
         return (np.asarray(points, np.float64).reshape(-1, 2) - offset + 0.5) / scale - 0.5
 
     def scale(self):
-        """Frame pixels an image pixel, (x, y) float64: what a σ in image pixels is multiplied by."""
+        """Frame pixels an image pixel, (x, y) float64: turns the image's σ into the frame's."""
         return self._scale_and_offset()[0]
 
     def _scale_and_offset(self):

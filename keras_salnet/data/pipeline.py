@@ -82,7 +82,7 @@ def _loader(samples, frame, fit):
         return {
             "image": place(image, frame, box),
             "density": density / tf.where(total > 0, total, 1.0),
-            "mask": place(tf.ones_like(image[..., :1], tf.float32), frame, box),
+            "mask": _mask(frame, box),
             "warp": warp,
         }
 
@@ -130,8 +130,13 @@ def _density(points, sigma, size, frame, box):
         profiles(x, frame[1], sigma * scale_x),
     )
     density = tf.matmul(along_y, along_x, transpose_a=True)[..., None]
-    inside = place(tf.ones((size[0], size[1], 1)), frame, box)
-    return density * inside
+    return density * _mask(frame, box)
+
+
+def _mask(frame, box):
+    """`Fit.mask` in TensorFlow."""
+    _, _, height, width = box
+    return place(tf.ones((height, width, 1)), frame, box)
 
 
 def frame_box(size, frame, fit):

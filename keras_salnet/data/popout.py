@@ -8,7 +8,7 @@ The target is equally likely anywhere, so that knowing the centre bias alone doe
 
 import os
 import shutil
-import tempfile
+import uuid
 from pathlib import Path
 
 import cv2
@@ -41,8 +41,7 @@ def folder():
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = home / "datasets" / f"keras-salnet-popout-{_VERSION}"
     if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         try:
             write(draft)
             os.replace(draft, path)
@@ -70,12 +69,18 @@ def write(root, splits=None):
             image, density, points = draw(number, index)
             name = f"{split}_{index:04d}"
             quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-            cv2.imwrite(str(images / f"{name}.jpg"), image[..., ::-1], quality)
+            _write_image(images / f"{name}.jpg", image[..., ::-1], quality)
             levels = np.round(density / density.max() * 65535).astype(np.uint16)
-            cv2.imwrite(str(maps / f"{name}.png"), levels)
+            _write_image(maps / f"{name}.png", levels)
             looked = np.zeros((SIZE, SIZE), np.uint8)
             looked[points[:, 1], points[:, 0]] = 255
-            cv2.imwrite(str(fixations / f"{name}.png"), looked)
+            _write_image(fixations / f"{name}.png", looked)
+
+
+def _write_image(path, pixels, parameters=()):
+    # imwrite does not raise where it cannot write, on a full disk say.
+    _, encoded = cv2.imencode(path.suffix, pixels, parameters)
+    path.write_bytes(encoded)
 
 
 def draw(split, index):

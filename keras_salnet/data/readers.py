@@ -86,7 +86,7 @@ def _read_fixations_mat(path):
             record = cell[0, 0]
             subjects = [subject[0, 0] for subject in record["subjects"].ravel()]
             yield str(record["img"].item()), [_points(subject) for subject in subjects]
-    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # what scipy raises on a broken file has no common base
         raise ValueError(
             f"{path}: not a fixations.mat of OSIE's family (a cell array `fixations` of `img` and "
             f"`subjects` with `fix_x` and `fix_y`): {error}"

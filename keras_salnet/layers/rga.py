@@ -114,15 +114,16 @@ class _NodeAttention(layers.Layer):
     def _check_widths(self, nodes, features):
         if features < self.ratio:
             raise ValueError(
-                f"{type(self).__name__}: {features} features a node, divided by ratio={self.ratio}, leave "
-                f"nothing to embed; at least {self.ratio} are needed, or a smaller ratio."
+                f"{type(self).__name__}: {features} features a node, divided by "
+                f"ratio={self.ratio}, leave nothing to embed; at least {self.ratio} are needed, or "
+                "a smaller ratio."
             )
         needed = self.ratio * max(1, self.reduction - self.use_feature)
         if self.use_relation and nodes < needed:
             raise ValueError(
-                f"{type(self).__name__}: {nodes} {self._node_name} are too few nodes to relate with "
-                f"ratio={self.ratio} and reduction={self.reduction}; at least {needed} are needed, "
-                "or a smaller ratio or reduction."
+                f"{type(self).__name__}: {nodes} {self._node_name} are too few nodes to relate "
+                f"with ratio={self.ratio} and reduction={self.reduction}; at least {needed} are "
+                "needed, or a smaller ratio or reduction."
             )
 
 

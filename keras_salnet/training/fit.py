@@ -56,7 +56,7 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
     keras.utils.set_random_seed(seed)
     with _precision(mixed_precision):
         net = _build(recipe)
-        graph = training_graph(net)
+        graph = training_graph(net, recipe.augment)
     if init is not None:
         for path in initialize_from(net, init):
             logger.warning("init: %s does not fit and starts anew.", path)

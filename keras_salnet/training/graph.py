@@ -22,11 +22,12 @@ class TrainingModel(keras.Model):
         return super().compute_metrics(x, y_pred["density"], y_pred["saliency"], y_pred["mask"])
 
 
-def training_graph(net):
+def training_graph(net, augment=True):
     """{image, density, mask, warp} → `Augment` → {saliency: net(image), density, mask}.
 
     Args:
         net: functional model (B, H, W, 3) → (B, H, W, 1).
+        augment: False leaves `Augment` out.
 
     Returns:
         `TrainingModel`, to compile and fit on the batches of `keras_salnet.data`; it shares its
@@ -39,10 +40,10 @@ def training_graph(net):
         "mask": keras.Input((height, width, 1), name="mask"),
         "warp": keras.Input((WARP_SIZE,), name="warp"),
     }
-    augmented = Augment(name="augment")(inputs)
+    seen = Augment(name="augment")(inputs) if augment else inputs
     outputs = {
-        "saliency": net(augmented["image"]),
-        "density": augmented["density"],
-        "mask": augmented["mask"],
+        "saliency": net(seen["image"]),
+        "density": seen["density"],
+        "mask": seen["mask"],
     }
     return TrainingModel(inputs, outputs, name=f"{net.name}_training")
