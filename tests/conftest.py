@@ -1,14 +1,48 @@
-"""What the tests of several rooms share."""
+"""What several tests need."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+_REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Finds a file of the project that is not part of the repository, or skips the test."""
+
+    def find(*parts):
+        path = _REPOSITORY.parent.joinpath("shared", *parts)
+        if not path.is_file():
+            pytest.skip(f"{path} is not here")
+        return path
+
+    return find
+
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder of real datasets that lies beside the repository where it was made."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
+    """The folder of real datasets that lies beside the repository, or skips the test."""
+    folder = _REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"no real data: there is no {folder}")
+        pytest.skip(f"{folder} is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """Runs code in a fresh Python, with arguments and a Keras backend; fails with what it said."""
+
+    def run(code, *arguments, backend="tensorflow"):
+        finished = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+        )
+        assert finished.returncode == 0, finished.stderr
+
+    return run

@@ -1,5 +1,6 @@
 """Datasets: what `--data` names → samples, split."""
 
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,7 @@ def load_dataset(data=None):
         folder, name = popout.folder(), "popout"
     else:
         folder = Path(data).expanduser()
-        name = folder.resolve().name
+        name = Path(os.path.abspath(folder)).name  # as the user calls it, be it a link
     description = descriptions().get(name, {})
     layout = readers.detect_layout(folder)
     _, read = readers.LAYOUTS[layout]

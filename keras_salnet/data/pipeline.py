@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_salnet.data.augmentation import WARP_SIZE, draw_warps, identity_warp
 from keras_salnet.data.geometry import fit_box
+from keras_salnet.data.sample import exif_orientation
 
 
 def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
@@ -68,9 +69,11 @@ def _loader(samples, frame, fit):
         dtype=tf.float32,
     )
     sigmas = tf.constant([sample.sigma or 1.0 for sample in samples], tf.float32)
+    orientations = tf.constant([exif_orientation(sample.image) for sample in samples])
 
     def load(index, warp):
         image = decode_image(tf.io.read_file(images[index]))
+        image = _upright(image, orientations[index])
         box = frame_box(tf.shape(image), frame, fit)
         path = maps[index]
         density = tf.cond(
@@ -100,6 +103,21 @@ def decode_image(encoded):
         lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _upright(image, orientation):
+    """Turn and mirror an image as its EXIF orientation 1…8 says."""
+
+    for codes, turn in (
+        ((5, 6, 7, 8), lambda image: tf.transpose(image, (1, 0, 2))),
+        ((2, 3, 6, 7), lambda image: tf.reverse(image, [1])),
+        ((3, 4, 7, 8), lambda image: tf.reverse(image, [0])),
+    ):
+        applies = tf.reduce_any(orientation == tf.constant(codes))
+        image = tf.cond(
+            applies, lambda turn=turn, image=image: turn(image), lambda image=image: image
+        )
+    return image
 
 
 def _decode_map(encoded):

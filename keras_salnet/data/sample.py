@@ -134,13 +134,27 @@ def image_size(path):
         FileNotFoundError: there is no such file.
         ValueError: it is not an image.
     """
+    (width, height), orientation = _read_header(path)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def exif_orientation(path):
+    """EXIF orientation of an image file, 1…8, from its header alone; 1 where it has none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an image.
+    """
+    return _read_header(path)[1]
+
+
+def _read_header(path):
     try:
         with PIL.Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+            orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+            return image.size, orientation if orientation in range(1, 9) else 1
     except PIL.UnidentifiedImageError as error:
         raise ValueError(f"{path}: not a readable image.") from error
-    return (width, height) if turned else (height, width)
 
 
 def _decode(path, flags):

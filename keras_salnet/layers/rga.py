@@ -174,8 +174,8 @@ class SpatialRGA(_NodeAttention):
 
     Example:
         >>> import numpy as np
-        >>> SpatialRGA()(np.ones((2, 16, 16, 512), "float32")).shape
-        TensorShape([2, 16, 16, 512])
+        >>> tuple(SpatialRGA()(np.ones((2, 8, 8, 64), "float32")).shape)
+        (2, 8, 8, 64)
     """
 
     _node_name = "pixels"
@@ -214,8 +214,8 @@ class ChannelRGA(_NodeAttention):
 
     Example:
         >>> import numpy as np
-        >>> ChannelRGA()(np.ones((2, 16, 16, 512), "float32")).shape
-        TensorShape([2, 16, 16, 512])
+        >>> tuple(ChannelRGA()(np.ones((2, 8, 8, 64), "float32")).shape)
+        (2, 8, 8, 64)
     """
 
     _node_name = "channels"
@@ -252,7 +252,7 @@ class RGA(layers.Layer):
     Example:
         >>> layer = RGA("sc")
         >>> layer.build((None, 16, 16, 512))
-        >>> sum(int(np.prod(w.shape)) for w in layer.trainable_weights)
+        >>> sum(weight.numpy().size for weight in layer.trainable_weights)
         206260
     """
 

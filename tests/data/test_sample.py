@@ -1,0 +1,215 @@
+"""Samples: files of every kind → arrays, and errors that name the file."""
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from keras_salnet.data import Sample
+from keras_salnet.data.geometry import MODES, Fit
+from keras_salnet.data.sample import image_size, read_grey, read_image
+
+SIZE = (24, 36)
+
+
+@pytest.fixture
+def picture():
+    """A smooth RGB image, so that JPEG changes it little; red grows to the right, green down."""
+    y, x = np.indices(SIZE)
+    return np.stack([5 * x + 20, 8 * y + 10, np.full(SIZE, 60)], axis=-1).astype(np.uint8)
+
+
+def save(path, pixels, **options):
+    PIL.Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+# Images
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif", ".webp", ".gif", ".jpg"])
+def test_an_image_is_rgb_whatever_its_format(tmp_path, picture, ending):
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 95, "subsampling": 0}}
+    if ending == ".gif":
+        picture = np.zeros_like(picture)
+        picture[:12, :18, 0] = 255
+    path = save(tmp_path / f"image{ending}", picture, **options.get(ending, {}))
+    read = read_image(path)
+    assert read.dtype == np.uint8
+    assert read.shape == (*SIZE, 3)
+    assert np.abs(read.astype(int) - picture).max() <= (6 if ending == ".jpg" else 0)
+    assert image_size(path) == SIZE
+    assert np.array_equal(Sample(path).read_image(), read)
+
+
+def test_greyscale_palette_and_transparent_images_have_three_channels(tmp_path, picture):
+    grey = picture[..., 0]
+    alpha = np.random.default_rng(0).integers(0, 256, SIZE).astype(np.uint8)
+    expected = np.repeat(grey[..., None], 3, axis=-1)
+    path = tmp_path / "image.png"
+    save(path, grey)
+    assert np.array_equal(read_image(path), expected)
+    PIL.Image.fromarray(grey).convert("P").save(path)
+    assert np.array_equal(read_image(path), expected)
+    save(path, np.dstack([grey, alpha]))
+    assert np.array_equal(read_image(path), expected)
+    save(path, np.dstack([picture, alpha]))
+    assert np.array_equal(read_image(path), picture), "transparency is ignored"
+
+
+def test_a_16_bit_image_keeps_its_upper_8_bits(tmp_path, picture):
+    path = tmp_path / "image.png"
+    deep = picture.astype(np.uint16) * 256 + 100
+    cv2.imwrite(str(path), deep[..., ::-1])
+    assert np.array_equal(read_image(path), picture)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(tmp_path, picture, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "image.png", picture, exif=exif)
+    turned = {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.swapaxes(0, 1),
+        6: np.rot90(picture, -1),
+        7: picture[::-1, ::-1].swapaxes(0, 1),
+        8: np.rot90(picture),
+    }[orientation]
+    assert np.array_equal(read_image(path), turned)
+    assert image_size(path) == turned.shape[:2]
+    save(tmp_path / "image.jpg", picture, exif=exif, quality=95, subsampling=0)
+    read = read_image(tmp_path / "image.jpg")
+    assert read.shape == turned.shape
+    assert np.abs(read.astype(int) - turned).max() <= 6
+
+
+def test_names_beyond_ascii_are_read(tmp_path, picture):
+    path = save(tmp_path / "Überblick 见.png", picture)
+    assert np.array_equal(read_image(path), picture)
+    assert image_size(path) == SIZE
+    assert Sample(path).name == "Überblick 见"
+
+
+@pytest.mark.parametrize("read", [read_image, read_grey, image_size])
+def test_what_cannot_be_read_is_named(tmp_path, picture, read):
+    missing = tmp_path / "missing.png"
+    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+        read(missing)
+    for content in (b"", b"no image", b"\x89PNG\r\n\x1a\n"):
+        broken = tmp_path / "broken.png"
+        broken.write_bytes(content)
+        with pytest.raises(ValueError, match=r"broken\.png: not a readable image"):
+            read(broken)
+
+
+def test_a_truncated_image_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3)).astype(np.uint8)
+    for ending in (".jpg", ".png"):
+        path = save(tmp_path / f"image{ending}", noise)
+        path.write_bytes(path.read_bytes()[:3000])
+        with pytest.raises(ValueError, match=rf"image{ending}: not a readable image; it may be tr"):
+            read_image(path)
+
+
+# Maps
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_maps_keep_their_depth(tmp_path, dtype):
+    levels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, SIZE).astype(dtype)
+    path = tmp_path / "map.png"
+    cv2.imwrite(str(path), levels)
+    assert read_grey(path).dtype == dtype
+    assert np.array_equal(read_grey(path), levels)
+    density = Sample(tmp_path / "unread.jpg", density=path).read_density(SIZE)
+    np.testing.assert_allclose(density, levels / levels.sum(dtype=float), rtol=1e-12)
+
+
+@pytest.mark.parametrize("fit", MODES)
+@pytest.mark.parametrize("frame", [(16, 16), (40, 50), (20, 90)])
+def test_a_map_in_a_frame(tmp_path, fit, frame):
+    levels = np.random.default_rng(0).integers(0, 65536, SIZE).astype(np.uint16)
+    path = tmp_path / "map.png"
+    cv2.imwrite(str(path), levels)
+    density = Sample(tmp_path / "unread.jpg", density=path).read_density_in(frame, fit)
+    assert density.shape == frame
+    assert density.sum() == pytest.approx(1)
+    geometry = Fit(SIZE, frame, fit)
+    expected = geometry.image(levels[..., None].astype(np.float64))[..., 0]
+    np.testing.assert_allclose(density, expected / expected.sum(), rtol=1e-4, atol=1e-9)
+    assert not density[geometry.mask()[..., 0] == 0].any()
+
+
+def test_a_maps_size_need_not_be_its_images(tmp_path):
+    levels = np.zeros((12, 18), np.uint8)
+    levels[4:6, 6:8] = 255
+    path = tmp_path / "map.png"
+    cv2.imwrite(str(path), levels)
+    sample = Sample(tmp_path / "unread.jpg", density=path)
+    assert sample.read_density((24, 36)).shape == (12, 18), "at its own resolution"
+    assert sample.read_density_in((6, 9))[2, 3] == pytest.approx(1)
+
+
+def test_an_empty_map_is_refused(tmp_path):
+    path = tmp_path / "map.png"
+    cv2.imwrite(str(path), np.zeros(SIZE, np.uint8))
+    sample = Sample(tmp_path / "unread.jpg", density=path)
+    with pytest.raises(ValueError, match=r"map\.png: the density map is empty"):
+        sample.read_density(SIZE)
+    with pytest.raises(ValueError, match=r"map\.png: the density map is empty"):
+        sample.read_density_in((8, 8))
+
+
+# Fixations
+
+
+def test_a_fixation_map_holds_points(tmp_path):
+    looked = np.zeros(SIZE, np.uint8)
+    looked[2, 30] = 255
+    looked[20, 3] = 1
+    path = tmp_path / "fixations.png"
+    cv2.imwrite(str(path), looked)
+    points = Sample(tmp_path / "unread.jpg", fixations=path).read_fixations()
+    assert points.dtype == np.float64
+    assert points.tolist() == [[30, 2], [3, 20]]
+
+
+def test_points_are_given_back():
+    points = np.array([[1.5, 2.0], [1.5, 2.0]])
+    assert Sample("unread.jpg", fixations=points).read_fixations() is points
+    assert Sample("unread.jpg").read_fixations().shape == (0, 2)
+
+
+def test_without_ground_truth_there_is_no_density(tmp_path, picture):
+    path = save(tmp_path / "image.png", picture)
+    for sample in (Sample(path), Sample(path, fixations=np.zeros((0, 2)), sigma=3.0)):
+        message = r"image\.png: there is neither a density map nor a fixation"
+        with pytest.raises(ValueError, match=message):
+            sample.read_density(SIZE)
+        with pytest.raises(ValueError, match=message):
+            sample.read_density_in((8, 8))
+
+
+def test_a_map_is_preferred_to_points(tmp_path, picture):
+    path = save(tmp_path / "image.png", picture)
+    levels = np.zeros(SIZE, np.uint8)
+    levels[5, 5] = 255
+    save(tmp_path / "map.png", levels)
+    sample = Sample(path, tmp_path / "map.png", np.array([[30.0, 20.0]]), sigma=2.0)
+    assert np.unravel_index(sample.read_density(SIZE).argmax(), SIZE) == (5, 5)
+    assert sample.read_density_in(SIZE)[5, 5] == 1
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_points_are_pixels_of_the_turned_image(tmp_path, picture, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "image.png", picture, exif=exif)
+    _, width = read_image(path).shape[:2]
+    sample = Sample(path, fixations=np.array([[width - 1.0, 0.0]]), sigma=2.0)
+    peak = np.unravel_index(sample.read_density_in((40, 40)).argmax(), (40, 40))
+    assert peak == (0, 39)

@@ -1,0 +1,337 @@
+"""One harness for every model and layer: a new one is one more line in CASES."""
+
+import functools
+import inspect
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_salnet import layers, models
+from keras_salnet.export import export_savedmodel, export_tflite
+from keras_salnet.models import registry
+
+SMALL = {"ratio": 2, "reduction": 2}
+
+
+class LayerCase:
+    """A layer, built with arguments that are not its defaults, on inputs of a shape (H, W, C)."""
+
+    def __init__(self, cls, shape, **arguments):
+        self.cls, self.shape, self.arguments = cls, shape, arguments
+        self.name = " ".join([cls.__name__, *(f"{k}={v}" for k, v in arguments.items())])
+
+    def layer(self):
+        return self.cls(**self.arguments, name="tested")
+
+    def build(self):
+        """The layer as a model of its own."""
+        images = keras.Input(self.shape, name="image")
+        return keras.Model(images, self.layer()(images))
+
+    def inputs(self, batch=3):
+        return np.random.default_rng(0).normal(size=(batch, *self.shape)).astype("float32")
+
+
+class ModelCase:
+    """A model by its name, narrow and small."""
+
+    def __init__(self, model, **arguments):
+        self.model, self.shape, self.arguments = model, arguments["input_shape"], arguments
+        self.name = " ".join([model, *(f"{k}={v}" for k, v in arguments.items())])
+
+    def build(self):
+        return models.create(self.model, backbone_weights=None, **self.arguments)
+
+    def inputs(self, batch=3):
+        """Whole numbers, so that they are the same as uint8 and as PNG."""
+        pixels = np.random.default_rng(0).integers(0, 256, (batch, *self.shape))
+        return pixels.astype("float32")
+
+
+LAYERS = [
+    LayerCase(layers.CaffePreprocessing, (5, 6, 3)),
+    LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL),
+    LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL, use_relation=False),
+    LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL),
+    LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL, use_feature=False),
+    LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="sc"),
+    LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="cs"),
+    LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="parallel", use_feature=False),
+]
+MODELS = [
+    ModelCase("vggrga", num_rga=0, multi_level_integration=False, input_shape=(32, 48, 3), filters=8),
+    ModelCase("vggrga", num_rga=3, input_shape=(112, 128, 3), filters=16),
+]
+CASES = LAYERS + MODELS
+
+
+def each(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+each_case, each_layer, each_model = each(CASES), each(LAYERS), each(MODELS)
+
+
+@functools.cache
+def trained(case):
+    """The case's model as after some training; not to be changed.
+
+    Its weights are not the initial ones, so that a test sees what is lost or swapped, and its
+    batch statistics are those of the inputs, so that no attention saturates.
+    """
+    keras.utils.set_random_seed(1)
+    net = case.build()
+    random = np.random.default_rng(1)
+    for weight in net.trainable_weights:
+        value = weight.numpy()
+        weight.assign(value + 0.1 * (value.std() or 1) * random.normal(size=value.shape))
+    norms = [x for x in net._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    net(case.inputs(), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return net
+
+
+def predict(net, case, batch=3):
+    return net(case.inputs(batch), training=False).numpy()
+
+
+def assert_same(ours, wanted, tolerance):
+    """Relative to the spread of the wanted values."""
+    wanted = np.asarray(wanted, "float64")
+    assert wanted.std() > 0
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * np.ptp(wanted))
+
+
+# Completeness
+
+
+def test_every_model_has_a_case():
+    assert {case.model for case in MODELS} == set(registry.names())
+
+
+def test_every_layer_has_a_case():
+    assert {case.cls.__name__ for case in LAYERS} == set(layers.__all__)
+
+
+# Outputs and gradients
+
+
+@each_layer
+def test_layer_keeps_shape_and_dtype(case):
+    for dtype in ("float32", "float64"):
+        outputs = case.cls(**case.arguments, dtype=dtype)(case.inputs())
+        assert outputs.shape == (3, *case.shape)
+        assert outputs.dtype == dtype
+    assert case.layer().compute_output_shape((None, *case.shape)) == (None, *case.shape)
+
+
+@each_model
+def test_model_answers_maps(case):
+    net = trained(case)
+    height, width, _ = case.shape
+    assert net.input_shape == (None, height, width, 3)
+    assert net.output_shape == (None, height, width, 1)
+    maps = net(case.inputs(), training=False)
+    assert maps.shape == (3, height, width, 1)
+    assert maps.dtype == "float32"
+    assert maps.numpy().min() >= 0
+    assert maps.numpy().max() <= 1
+
+
+@each_model
+def test_model_takes_bytes(case):
+    net = trained(case)
+    pixels = case.inputs().astype("uint8")
+    np.testing.assert_array_equal(net(pixels, training=False), predict(net, case))
+
+
+@each_case
+def test_gradient_reaches_every_weight(case):
+    """In training, from fresh weights; a seed may leave a whole layer's ReLUs dead."""
+    dead = None
+    for seed in range(3):
+        keras.utils.set_random_seed(seed)
+        net = case.build()
+        x = case.inputs()
+        upstream = np.random.default_rng(seed).normal(size=(3, *net.output_shape[1:]))
+        with tf.GradientTape() as tape:
+            objective = tf.reduce_sum(net(x, training=True) * upstream)
+        weights = {weight.path: weight.value for weight in net.trainable_weights}
+        gradients = tape.gradient(objective, weights)
+        missing = [path for path, gradient in gradients.items() if gradient is None]
+        assert not missing
+        assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+        zero = {path for path, gradient in gradients.items() if not np.any(gradient)}
+        dead = zero if dead is None else dead & zero
+        if not dead:
+            return
+    pytest.fail(f"no gradient in any of 3 seeds: {sorted(dead)}")
+
+
+@each_case
+def test_an_image_does_not_depend_on_its_batch(case):
+    net = trained(case)
+    alone = net(case.inputs()[1:2], training=False)
+    assert_same(alone, predict(net, case)[1:2], 1e-5)
+
+
+@each_case
+def test_deterministic(case):
+    nets = []
+    for _ in range(2):
+        keras.utils.set_random_seed(7)
+        nets.append(case.build())
+    for a, b in zip(nets[0].get_weights(), nets[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    net = trained(case)
+    np.testing.assert_array_equal(predict(net, case), predict(net, case))
+
+
+@each_case
+def test_xla_computes_the_same(case):
+    net = trained(case)
+    x = case.inputs()
+    inference = tf.function(lambda x: net(x, training=False), jit_compile=True)
+    assert_same(inference(x), net(x, training=False), 1e-4)
+
+
+@each_case
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_mixed_precision(case, half):
+    wanted, weights = predict(trained(case), case), trained(case).get_weights()
+    keras.config.set_dtype_policy(f"mixed_{half}")
+    try:
+        net = case.build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    net.set_weights(weights)
+    outputs = net(case.inputs(), training=False)
+    assert outputs.dtype == ("float32" if isinstance(case, ModelCase) else half)
+    outputs = outputs.numpy().astype("float64")
+    assert np.isfinite(outputs).all()
+    assert_same(outputs, wanted, 0.1)
+    assert {weight.dtype for weight in net.weights} <= {"float32"}
+
+
+# Configurations
+
+
+@each_layer
+def test_every_argument_is_an_attribute_and_in_the_config(case):
+    layer = case.layer()
+    config = layer.get_config()
+    parameters = inspect.signature(case.cls.__init__).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    del defaults["self"]
+    for name, value in {**defaults, **case.arguments}.items():
+        assert getattr(layer, name) == value
+        assert config[name] == value
+
+
+@each_case
+def test_config_round_trip(case):
+    net = trained(case)
+    config = json.loads(json.dumps(net.get_config()))
+    for copy in (type(net).from_config(config), keras.models.clone_model(net)):
+        assert copy.get_config() == net.get_config()
+        copy.set_weights(net.get_weights())
+        np.testing.assert_array_equal(predict(copy, case), predict(net, case))
+
+
+@each_case
+def test_weights_have_different_paths(case):
+    """By which they are matched where one model starts from another."""
+    paths = [weight.path for weight in trained(case).weights]
+    assert len(set(paths)) == len(paths)
+
+
+# Files
+
+
+FRESH = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from keras_salnet.models import load_model
+
+for path in sorted(Path(sys.argv[1]).glob("*.keras")):
+    inputs = np.load(path.with_suffix(".npy"))
+    np.save(path.with_suffix(".answer.npy"), load_model(path)(inputs, training=False))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_answers(run_python, tmp_path_factory):
+    """What the cases' models, saved, answer in a fresh process: {case: outputs}."""
+    folder = tmp_path_factory.mktemp("saved")
+    for number, case in enumerate(CASES):
+        trained(case).save(folder / f"{number}.keras")
+        np.save(folder / f"{number}.npy", case.inputs())
+    run_python(FRESH, folder)
+    return {case: np.load(folder / f"{number}.answer.npy") for number, case in enumerate(CASES)}
+
+
+@each_case
+def test_saved_model_in_a_fresh_process(case, fresh_answers):
+    assert_same(fresh_answers[case], predict(trained(case), case), 1e-6)
+
+
+@each_case
+def test_saved_model(case, tmp_path):
+    net = trained(case)
+    net.save(tmp_path / "model.keras")
+    loaded = models.load_model(tmp_path / "model.keras")
+    assert loaded.get_config() == net.get_config()
+    np.testing.assert_array_equal(predict(loaded, case), predict(net, case))
+
+
+@each_case
+def test_saved_weights(case, tmp_path):
+    net, other = trained(case), case.build()
+    net.save_weights(tmp_path / "best.weights.h5")
+    other.load_weights(tmp_path / "best.weights.h5")
+    for ours, theirs in zip(net.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
+
+
+@each_model
+def test_savedmodel(case, tmp_path):
+    net = trained(case)
+    export_savedmodel(net, tmp_path / "1")
+    signatures = tf.saved_model.load(tmp_path / "1").signatures
+    images, wanted = case.inputs(), predict(net, case)
+    encoded = [cv2.imencode(".png", image[..., ::-1])[1].tobytes() for image in images]
+    for name, inputs in {
+        "serving_default": {"image": tf.constant(images)},
+        "predict_uint8": {"image": tf.constant(images, "uint8")},
+        "predict_image_bytes": {"image_bytes": tf.constant(encoded)},
+    }.items():
+        answer = signatures[name](**inputs)
+        assert set(answer) == {"saliency"}
+        np.testing.assert_allclose(answer["saliency"], wanted, rtol=0, atol=1e-4, err_msg=name)
+
+
+@each_case
+def test_tflite(case, tmp_path):
+    net = trained(case)
+    export_tflite(net, tmp_path / "model.tflite")
+    code = (tmp_path / "model.tflite").read_bytes()
+    operators = schema.ModelT.InitFromObj(schema.Model.GetRootAs(code)).operatorCodes
+    assert operators
+    assert not [operator.customCode for operator in operators if operator.customCode]
+
+    runner = Interpreter(model_content=code).get_signature_runner("serving_default")
+    answers = [runner(image=image[None])["saliency"] for image in case.inputs()]
+    assert_same(np.concatenate(answers), predict(net, case), 1e-4)
