@@ -376,8 +376,8 @@ def _export(arguments):
     if arguments.format == "tflite":
         export_tflite(net, arguments.out)
     else:
-        fit = run_config(model).get("recipe", {}).get("fit", "stretch")
-        export_savedmodel(net, arguments.out, fit)
+        run, config = run_config(model)
+        export_savedmodel(net, arguments.out, config["recipe"]["fit"] if run else "stretch")
     print(f"Exported: {arguments.out}")
 
 

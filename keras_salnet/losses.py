@@ -29,25 +29,36 @@ def _distribution(values, mask):
     return ops.where(has_mass, values * mask / ops.where(has_mass, total, 1), uniform)
 
 
-def _min_max(values, mask):
-    """Stretch to [0, 1]; a constant map becomes 0."""
+def _extremes(values, mask):
     inside = mask > 0
     low = ops.min(ops.where(inside, values, float("inf")), axis=_PIXELS, keepdims=True)
     high = ops.max(ops.where(inside, values, float("-inf")), axis=_PIXELS, keepdims=True)
+    return low, high
+
+
+def _stretch(values, mask, low, high):
+    """Map low…high to 0…1; a constant map becomes 0."""
     varies = high > low
     return ops.where(
-        ops.logical_and(varies, inside), (values - low) / ops.where(varies, high - low, 1), 0
+        ops.logical_and(varies, mask > 0), (values - low) / ops.where(varies, high - low, 1), 0
     )
+
+
+def _min_max(values, mask):
+    """Stretch to [0, 1]; a constant map becomes 0."""
+    return _stretch(values, mask, *_extremes(values, mask))
 
 
 def _standardize(values, mask, ddof):
     """Subtract the mean, divide by the standard deviation; a constant map becomes 0."""
+    # No scale matters here, but in [0, 1] no square overflows or vanishes, and what rounding
+    # leaves of a constant map is not taken for variation. So the extremes need no gradient either.
+    low, high = (ops.stop_gradient(extreme) for extreme in _extremes(values, mask))
+    values = _stretch(values, mask, low, high)
     count = ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
-    mean = _sum(values, mask) / count
-    centred = (values - mean) * mask
+    centred = (values - _sum(values, mask) / count) * mask
     variance = ops.sum(centred**2, axis=_PIXELS, keepdims=True) / ops.maximum(count - ddof, 1)
-    # What rounding leaves of a constant map is not variation.
-    varies = variance > (1e-6 * mean) ** 2
+    varies = variance > 0
     return ops.where(varies, centred / ops.sqrt(ops.where(varies, variance, 1)), 0)
 
 
@@ -95,6 +106,9 @@ class _MapLoss(keras.losses.Loss):
         else:
             mask = ops.ones_like(y_true)
         return self._value(y_true, y_pred, mask)
+
+    def get_config(self):
+        return {**super().get_config(), "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
@@ -259,7 +273,10 @@ class StreamingMetric(keras.metrics.Mean):
         self._samplewise = type(loss).from_config({**loss.get_config(), "reduction": None})
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        super().update_state(self._samplewise(y_true, y_pred, sample_weight))
+        if sample_weight is not None and len(sample_weight.shape) == 4:
+            super().update_state(self._samplewise(y_true, y_pred, sample_weight))
+        else:
+            super().update_state(self._samplewise(y_true, y_pred), sample_weight)
 
     def get_config(self):
         loss = keras.saving.serialize_keras_object(self.loss)

@@ -58,9 +58,10 @@ class Predictor:
             infer, input_size = load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
-        config = run_config(path)
-        fit = config.get("recipe", {}).get("fit", "stretch")
-        return cls(infer, input_size, fit, path.resolve().name, config)
+        run, config = run_config(path)
+        path = path.resolve()
+        name = path.relative_to(run.parent).as_posix() if run else path.name
+        return cls(infer, input_size, config["recipe"]["fit"] if run else "stretch", name, config)
 
     def __call__(self, image, density=False):
         """Predict where people look.
@@ -147,10 +148,16 @@ def _load_tflite(path):
 
 
 def run_config(path):
-    """The config.json of the run that `path` is, or lies in; {} where it is in none.
+    """The run that a model is, or lies in, and its settings.
+
+    Args:
+        path: of the model.
+
+    Returns:
+        (the run folder, its config.json as a dict), or (None, {}) for a model of no run.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the config.json is damaged.
     """
     path = Path(path).resolve()
     for folder in (path, *path.parents[:2]):
@@ -161,5 +168,5 @@ def run_config(path):
             except ValueError as error:
                 raise ValueError(f"{file}: not readable as JSON: {error}") from error
             if "recipe" in config:
-                return config
-    return {}
+                return folder, config
+    return None, {}

@@ -108,16 +108,12 @@ def decode_image(encoded):
 def _upright(image, orientation):
     """Turn and mirror an image as its EXIF orientation 1…8 says."""
 
-    for codes, turn in (
-        ((5, 6, 7, 8), lambda image: tf.transpose(image, (1, 0, 2))),
-        ((2, 3, 6, 7), lambda image: tf.reverse(image, [1])),
-        ((3, 4, 7, 8), lambda image: tf.reverse(image, [0])),
-    ):
-        applies = tf.reduce_any(orientation == tf.constant(codes))
-        image = tf.cond(
-            applies, lambda turn=turn, image=image: turn(image), lambda image=image: image
-        )
-    return image
+    def is_one_of(*codes):
+        return tf.reduce_any(orientation == tf.constant(codes))
+
+    turned = tf.cond(is_one_of(5, 6, 7, 8), lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    mirrored = tf.cond(is_one_of(2, 3, 6, 7), lambda: tf.reverse(turned, [1]), lambda: turned)
+    return tf.cond(is_one_of(3, 4, 7, 8), lambda: tf.reverse(mirrored, [0]), lambda: mirrored)
 
 
 def _decode_map(encoded):

@@ -1,5 +1,8 @@
 """Export to TFLite, for phones and for LiteRT anywhere."""
 
+import tempfile
+
+import keras
 import tensorflow as tf
 
 from keras_salnet.files import atomic
@@ -17,11 +20,18 @@ def export_tflite(net, path):
     """
     spec = tf.TensorSpec((1, *net.input_shape[1:]), tf.float32, name="image")
 
-    @tf.function(input_signature=[spec])
     def serving_default(image):
         return {"saliency": net(image, training=False)}
 
-    function = serving_default.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], net)
+    # Through a SavedModel: straight from the function, the file would lack the weights.
+    archive = keras.export.ExportArchive()
+    archive.track(net)
+    archive.add_endpoint("serving_default", serving_default, input_signature=[spec])
+    with tempfile.TemporaryDirectory() as folder:
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=["serving_default"]
+        )
+        code = converter.convert()
     with atomic(path) as draft:
-        draft.write_bytes(converter.convert())
+        draft.write_bytes(code)

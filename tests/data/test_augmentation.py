@@ -74,11 +74,12 @@ def test_draws_are_a_function_of_seed_epoch_and_sample(warps):
     chosen = [1999, 0, 7, 7, 1234]
     assert np.array_equal(draw_warps(3, 2, chosen), warps[chosen])
     assert np.array_equal(draw_warps(3, 2, np.array([7], np.int32)), warps[[7]])
-    others = [draw_warps(*key, [7])[0] for key in ((3, 1), (4, 2), (2, 3), (0, 0))]
-    everything = np.concatenate([warps, others])
-    # The shift and the colours of every draw are its own.
+    for seed, epoch in ((3, 1), (4, 2), (2, 3), (0, 0)):
+        other = draw_warps(seed, epoch, [7])[0]
+        assert np.all(other[[2, 5, 6, 7, 8]] != warps[7, [2, 5, 6, 7, 8]])
+    # The shift and the colours of every sample are its own.
     for column in (2, 5, 6, 7, 8):
-        assert len(np.unique(everything[:, column])) > 0.999 * len(everything)
+        assert len(np.unique(warps[:, column])) > 0.995 * len(warps)
 
 
 def test_draws_are_what_is_documented(warps):

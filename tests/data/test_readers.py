@@ -125,7 +125,7 @@ def test_another_mat_file_is_refused(tmp_path, write_osie, content):
 @pytest.mark.parametrize("value", [None, "text", np.zeros((1, 5))])
 def test_a_mat_file_without_proper_points_is_refused(tmp_path, write_osie, field, value):
     path = write_osie(tmp_path, [("a.png", LOOKS)]) / "eye" / "fixations.mat"
-    subject = {"fix_x": np.ones((1, 3)), "fix_y": np.ones((1, 3)), field: value}
+    subject = {"fix_x": np.ones((1, 1)), "fix_y": np.ones((1, 1)), field: value}
     if value is None:
         del subject[field]
     subjects = np.array([[subject]], object)
