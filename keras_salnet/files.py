@@ -28,8 +28,13 @@ def atomic(path):
     try:
         yield draft
         if draft.is_dir() and path.is_dir():
-            shutil.rmtree(path)
-        os.replace(draft, path)
+            # A folder cannot be renamed onto another: the old one steps aside until then.
+            old = path.with_name(f"{draft.name}-old")
+            os.replace(path, old)
+            os.replace(draft, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(draft, path)
     finally:
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)

@@ -79,9 +79,10 @@ class Augment(layers.Layer):
             warp = inputs["warp"]
             planes = ops.concatenate([image, density, mask], axis=-1)
             planes, inside = _affine(planes, ops.reshape(warp[:, :6], (-1, 2, 3)))
-            image = _recolour(planes[..., :3], warp[:, 6:])
-            # A pixel that mixes in padding is padding.
-            mask = ops.cast(planes[..., 4:] > 0.999, "float32") * inside
+            # A pixel that mixes in padding is padding, and padding stays black.
+            shown = ops.cast(planes[..., 4:] > 0.999, "float32")
+            image = _recolour(planes[..., :3], warp[:, 6:]) * shown
+            mask = shown * inside
             density = planes[..., 3:4] * mask
         return {"image": image, "density": density, "mask": mask}
 

@@ -89,7 +89,7 @@ def load_dataset(data=None):
     else:
         folder = Path(data).expanduser()
         name = Path(os.path.abspath(folder)).name  # as the user calls it, be it a link
-    description = descriptions().get(name, {})
+    description = descriptions().get(name.lower(), {})
     layout = readers.detect_layout(folder)
     _, read = readers.LAYOUTS[layout]
     splits = read(folder, description.get("sigma", _DEFAULT_SIGMA))

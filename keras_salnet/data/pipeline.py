@@ -63,7 +63,7 @@ def _loader(samples, frame, fit):
     maps = tf.constant([str(sample.density or "") for sample in samples])
     # Where there is a map, nobody needs the points.
     points = tf.ragged.constant(
-        [() if sample.density else sample.read_fixations() for sample in samples],
+        [() if sample.density else sample.density_points() for sample in samples],
         ragged_rank=1,
         inner_shape=(2,),
         dtype=tf.float32,

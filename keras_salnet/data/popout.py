@@ -7,14 +7,13 @@ The target is equally likely anywhere, so that knowing the centre bias alone doe
 """
 
 import os
-import shutil
-import uuid
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from keras_salnet.data.density import fixation_density
+from keras_salnet.files import atomic
 
 SIZE = 192  # pixels, height and width of a display
 SPLITS = {"train": 1000, "val": 100, "test": 100}
@@ -32,8 +31,8 @@ _SINGLETONS = ("colour", "orientation", "size")
 def folder():
     """The folder of the displays, in SALICON's layout; drawn when it is not there yet.
 
-    It lies in Keras's cache (``KERAS_HOME``, else ``~/.keras``), takes 20 MB, and is the same on
-    every machine.
+    It lies in Keras's cache (``KERAS_HOME``, else ``~/.keras``), takes 40 MB, and is the same
+    for the same versions of numpy and OpenCV.
 
     Raises:
         OSError: the cache cannot be written.
@@ -41,15 +40,8 @@ def folder():
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = home / "datasets" / f"keras-salnet-popout-{_VERSION}"
     if not path.is_dir():
-        draft = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-        try:
+        with atomic(path) as draft:
             write(draft)
-            os.replace(draft, path)
-        except OSError:
-            if not path.is_dir():  # else another process was first, with the same displays
-                raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return path
 
 
@@ -104,7 +96,7 @@ def draw(split, index):
     image = np.clip(image + noise, 0, 255).astype(np.uint8)
 
     at_target = fixation_density([items[target]], (SIZE, SIZE), _TARGET_SIGMA)
-    at_centre = fixation_density([[SIZE / 2, SIZE / 2]], (SIZE, SIZE), _CENTRE_SIGMA)
+    at_centre = fixation_density([[(SIZE - 1) / 2] * 2], (SIZE, SIZE), _CENTRE_SIGMA)
     density = (1 - _CENTRE_WEIGHT) * at_target + _CENTRE_WEIGHT * at_centre
     chosen = rng.choice(density.size, FIXATIONS, p=density.ravel())
     return image, density, np.stack([chosen % SIZE, chosen // SIZE], axis=1)

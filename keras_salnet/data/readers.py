@@ -9,7 +9,8 @@ from keras_salnet.data.sample import Sample, image_size
 
 logger = logging.getLogger(__name__)
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# What OpenCV and TensorFlow both decode.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def list_images(folder):

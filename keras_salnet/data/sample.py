@@ -67,7 +67,7 @@ class Sample:
         """
         if self.density is not None:
             return _normalized(self._read_map())
-        return fixation_density(self._fixations_for_density(), size, self.sigma)
+        return fixation_density(self.density_points(), size, self.sigma)
 
     def read_density_in(self, frame, fit="stretch"):
         """The ground-truth density in a frame: what training sees, without augmentation.
@@ -86,21 +86,26 @@ class Sample:
             density = self._read_map()
             return _normalized(Fit(density.shape, frame, fit).image(density[..., None])[..., 0])
         fit = Fit(image_size(self.image), frame, fit)
-        points = fit.points(self._fixations_for_density())
+        points = fit.points(self.density_points())
         density = fixation_density(points, frame, self.sigma * fit.scale())
         return _normalized(density * fit.mask()[..., 0])
+
+    def density_points(self):
+        """The fixations that the density is made from, where there is no map: (n, 2), n ≥ 1.
+
+        Raises:
+            ValueError: there is no fixation, or no σ.
+        """
+        fixations = self.read_fixations()
+        if len(fixations) == 0 or self.sigma is None:
+            raise ValueError(f"{self.image}: there is neither a density map nor a fixation.")
+        return fixations
 
     def _read_map(self):
         density = read_grey(self.density).astype(np.float64)
         if density.sum() == 0:
             raise ValueError(f"{self.density}: the density map is empty (all zeros).")
         return density
-
-    def _fixations_for_density(self):
-        fixations = self.read_fixations()
-        if len(fixations) == 0 or self.sigma is None:
-            raise ValueError(f"{self.image}: there is neither a density map nor a fixation.")
-        return fixations
 
 
 def _normalized(density):

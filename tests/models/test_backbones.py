@@ -1,0 +1,144 @@
+"""Pretrained encoders: that every layer gets its weights, and that they see what they expect."""
+
+import socket
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from keras_salnet.models import VGGRGA
+
+CONVOLUTIONS = [
+    f"block{block}_conv{number}"
+    for block, count in enumerate((2, 2, 3, 3, 3), 1)
+    for number in range(1, count + 1)
+]
+SHAPE = (32, 48, 3)
+
+
+def build(backbone_weights, filters=64):
+    return VGGRGA(
+        0,
+        multi_level_integration=False,
+        input_shape=SHAPE,
+        backbone_weights=backbone_weights,
+        filters=filters,
+    )
+
+
+def vgg16(weights):
+    return keras.applications.VGG16(include_top=False, weights=weights)
+
+
+@pytest.fixture(scope="module")
+def original():
+    """A VGG16 with random weights and biases."""
+    keras.utils.set_random_seed(0)
+    net = vgg16(weights=None)
+    random = np.random.default_rng(0)
+    for name in CONVOLUTIONS:
+        net.get_layer(name).bias.assign(random.normal(size=net.get_layer(name).filters))
+    return net
+
+
+@pytest.fixture(scope="module", params=["vgg16_notop.h5", "vgg16_notop.weights.h5"])
+def weight_file(request, original, tmp_path_factory):
+    """Its weights, as keras.applications distributes them and as Keras 3 writes them."""
+    path = tmp_path_factory.mktemp("weights") / request.param
+    if request.param.endswith(".weights.h5"):
+        original.save_weights(path)
+        return path
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [layer.name.encode() for layer in original.layers]
+        for layer in original.layers:
+            group = file.create_group(layer.name)
+            names = [f"{layer.name}_{kind}_1:0" for kind in ("W", "b")] if layer.weights else []
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, value in zip(names, layer.get_weights(), strict=True):
+                group[name] = value
+    return path
+
+
+def assert_encoder_is(net, wanted):
+    """Weights and features, the latter from the raw image: so preprocessing is right as well."""
+    assert len(CONVOLUTIONS) == 13
+    for name in CONVOLUTIONS:
+        ours, theirs = (x.get_layer(name).get_weights() for x in (net, wanted))
+        for kind, a, b in zip(("kernel", "bias"), ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=f"{name}/{kind}")
+
+    def features(model, images):
+        last = model.get_layer("block5_conv3").output
+        return keras.Model(model.input, last)(images, training=False).numpy()
+
+    images = np.random.default_rng(1).uniform(0, 255, (2, *SHAPE)).astype("float32")
+    expected = features(wanted, keras.applications.vgg16.preprocess_input(images.copy()))
+    assert expected.std() > 0
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(features(net, images), expected, rtol=0, atol=atol)
+
+
+def test_every_layer_gets_its_weights(original, weight_file):
+    assert_encoder_is(build(weight_file), original)
+
+
+def test_path_may_be_a_string(original, weight_file):
+    name = CONVOLUTIONS[-1]
+    ours = build(str(weight_file)).get_layer(name).get_weights()
+    np.testing.assert_array_equal(ours[0], original.get_layer(name).get_weights()[0])
+
+
+def test_every_layer_gets_its_imagenet_weights(shared):
+    path = shared("weights", "vgg16_imagenet_notop.weights.h5")
+    assert_encoder_is(build(path), vgg16(str(path)))
+
+
+def test_encoder_is_vgg16_in_size():
+    net = build(None)
+    encoder = [net.get_layer(name) for name in CONVOLUTIONS]
+    assert sum(layer.count_params() for layer in encoder) == 14_714_688
+
+
+# Refusals
+
+
+def test_narrow_encoder_takes_no_pretrained_weights(tmp_path):
+    for weights in ("imagenet", tmp_path / "vgg16.h5"):
+        with pytest.raises(ValueError, match="fit filters=64 only; pass backbone_weights=None"):
+            build(weights, filters=32)
+
+
+def test_missing_weight_file(tmp_path):
+    for path in (tmp_path / "no.weights.h5", tmp_path):
+        with pytest.raises(FileNotFoundError, match=f"no file {path}; it takes 'imagenet'"):
+            build(path)
+
+
+def test_wrong_weight_file(tmp_path):
+    text = tmp_path / "text.h5"
+    text.write_text("not HDF5")
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    empty = tmp_path / "empty.h5"
+    h5py.File(empty, "w").close()
+    for path in (text, tmp_path / "other.weights.h5", empty):
+        with pytest.raises(ValueError, match=f"{path} does not hold VGG16's weights without top"):
+            build(path)
+
+
+def test_blocked_download(monkeypatch, tmp_path):
+    """Nothing in the cache and no network: a time-out, and a message that says what to do."""
+    timeouts = []
+
+    def blocked(*args, **kwargs):
+        timeouts.append(socket.getdefaulttimeout())
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setattr(socket, "create_connection", blocked)
+    before = socket.getdefaulttimeout()
+    with pytest.raises(ConnectionError, match="Try again later.*path of a copy of vgg16.*None"):
+        build("imagenet")
+    assert set(timeouts) == {30}
+    assert socket.getdefaulttimeout() == before

@@ -1,0 +1,292 @@
+"""VGGRGA's architecture, against the tables of the paper, and what its builder refuses."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from keras_salnet import models
+from keras_salnet.layers import RGA
+from keras_salnet.models import VGGRGA
+
+FRAME = (112, 128)  # the smallest on which RGA has enough pixels; not square
+SIDES = {1: FRAME, 2: (56, 64), 3: (28, 32), 4: (14, 16), 5: (7, 8)}
+WIDTH = 16  # RGA needs 56 channels, four times as many as this has
+
+# Where an RGA belongs: after the last convolution of its stage, before whatever changes the size.
+RGA_AFTER = {
+    "block5_rga": "block5_conv3",
+    "block4_rga": "block4_conv3",
+    "block3_rga": "block3_conv3",
+    "decoder5_rga": "decoder5_conv3",
+    "decoder4_rga": "decoder4_conv3",
+    "decoder3_rga": "decoder3_conv3",
+}
+RGA_CHANNELS = {  # in units of `filters`
+    "block5_rga": 8,
+    "block4_rga": 8,
+    "block3_rga": 4,
+    "decoder5_rga": 8,
+    "decoder4_rga": 4,
+    "decoder3_rga": 4,
+}
+# Convolutions, in units of `filters`: VGG16's, and the decoder's of Section 1 of systems.md.
+ENCODER = {1: (1, 1), 2: (2, 2), 3: (4, 4, 4), 4: (8, 8, 8), 5: (8, 8, 8)}
+DECODER = {5: (8, 8, 8), 4: (8, 8, 4), 3: (4, 4, 4), 2: (2, 1), 1: (1, 1)}
+INTEGRATION = {4: 8, 3: 4, 2: 2}
+
+
+def build(num_rga=0, multi_level_integration=True, **arguments):
+    return VGGRGA(
+        num_rga,
+        multi_level_integration,
+        **{
+            "input_shape": (*FRAME, 3),
+            "backbone_weights": None,
+            "filters": WIDTH,
+            **arguments,
+        },
+    )
+
+
+def sources(net, name):
+    """Names of the layers that feed this one."""
+    inputs = net.get_layer(name).input
+    inputs = inputs if isinstance(inputs, list) else [inputs]
+    return [tensor._keras_history.operation.name for tensor in inputs]
+
+
+def rga_names(num_rga):
+    return [f"{side}{stage}_rga" for side in ("block", "decoder") for stage in (5, 4, 3)[:num_rga]]
+
+
+# Attention
+
+
+@pytest.mark.parametrize("multi_level_integration", [False, True])
+@pytest.mark.parametrize("num_rga", [0, 1, 2, 3])
+def test_rga_stands_in_the_deepest_stages_of_both_sides(num_rga, multi_level_integration):
+    net = build(num_rga, multi_level_integration)
+    found = [layer for layer in net.layers if isinstance(layer, RGA)]
+    assert sorted(layer.name for layer in found) == sorted(rga_names(num_rga))
+    for layer in found:
+        assert layer.order == "sc"
+        assert (layer.ratio, layer.reduction) == (8, 8)
+        assert sources(net, layer.name) == [RGA_AFTER[layer.name]]
+        height, width = SIDES[int(layer.name[-5])]
+        assert layer.input.shape == (None, height, width, RGA_CHANNELS[layer.name] * WIDTH)
+
+
+def test_everything_reads_the_features_after_their_rga():
+    net = build(3)
+    for stage in (3, 4):
+        assert sources(net, f"block{stage}_pool") == [f"block{stage}_rga"]
+        assert sources(net, f"integration{stage}_conv1") == [f"block{stage}_rga"]
+    assert sources(net, "decoder5_conv1") == ["block5_rga"]
+    for stage in (3, 4, 5):
+        assert sources(net, f"decoder{stage - 1}_upsampling") == [f"decoder{stage}_rga"]
+
+
+# Convolutions
+
+
+def expected_convolutions(multi_level_integration):
+    """{name: (height, width, channels)} of every 3x3 convolution."""
+    expected = {}
+    for side, stages in (("block", ENCODER), ("decoder", DECODER)):
+        for stage, widths in stages.items():
+            for number, width in enumerate(widths, 1):
+                expected[f"{side}{stage}_conv{number}"] = (*SIDES[stage], width * WIDTH)
+    if multi_level_integration:
+        for stage, width in INTEGRATION.items():
+            for number in (1, 2, 3):
+                expected[f"integration{stage}_conv{number}"] = (*SIDES[stage], width * WIDTH)
+    return expected
+
+
+@pytest.mark.parametrize("multi_level_integration", [False, True])
+def test_convolutions(multi_level_integration):
+    net = build(0, multi_level_integration)
+    found = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert found.pop().name == "saliency"
+    expected = expected_convolutions(multi_level_integration)
+    assert {layer.name: layer.output.shape[1:] for layer in found} == expected
+    for layer in found:
+        assert (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "same")
+        assert layer.activation is keras.activations.relu
+        assert layer.use_bias
+
+
+def test_saliency_is_a_sigmoid_of_one_1x1_convolution():
+    net = build()
+    last = net.layers[-1]
+    assert sources(net, "saliency") == ["decoder1_conv2"]
+    assert (last.filters, last.kernel_size) == (1, (1, 1))
+    assert last.activation is keras.activations.sigmoid
+
+
+def test_integration_joins_the_scales():
+    net = build()
+    for stage in (2, 3, 4):
+        assert sources(net, f"integration{stage}_conv1") == [f"block{stage}_conv{3 - (stage == 2)}"]
+        joined = sources(net, f"decoder{stage}_concatenate")
+        assert joined == [f"decoder{stage}_upsampling", f"integration{stage}_conv3"]
+        assert sources(net, f"decoder{stage}_conv1") == [f"decoder{stage}_concatenate"]
+    assert sources(net, "decoder1_conv1") == ["decoder1_upsampling"]
+
+
+def test_vggm_has_no_skips():
+    """The paper's baseline: nothing but VGG16 and the decoder, one after the other."""
+    net = build(0, multi_level_integration=False)
+    kinds = {type(layer).__name__ for layer in net.layers}
+    assert kinds == {"InputLayer", "CaffePreprocessing", "Conv2D", "MaxPooling2D", "UpSampling2D"}
+    for before, after in zip(net.layers, net.layers[1:], strict=False):
+        assert sources(net, after.name) == [before.name]
+
+
+# Size
+
+
+def rga_parameters(height, width, channels):
+    """Of RGA-SC with ratios 8, from the widths in systems.md."""
+
+    def branch(nodes, features):
+        embedded, related = features // 8, nodes // 8
+        hidden = (1 + related) // 8
+        kernels = 3 * features * embedded + 2 * nodes * related + (1 + related) * hidden + hidden
+        return kernels + 2 * (3 * embedded + related + hidden + 1)
+
+    return branch(height * width, channels) + branch(channels, height * width)
+
+
+def parameters(num_rga, multi_level_integration, size, filters):
+    """Trainable ones, from the paper's tables."""
+
+    def convolutions(before, widths):
+        total = 0
+        for width in widths:
+            total += filters * width * (9 * filters * before + 1)
+            before = width
+        return total
+
+    count = filters * (9 * 3 + 1) - filters * (9 * filters + 1)  # the first one sees 3 channels
+    before = 1
+    for widths in ENCODER.values():
+        count += convolutions(before, widths)
+        before = widths[-1]
+    for stage, widths in DECODER.items():
+        if multi_level_integration and stage in INTEGRATION:
+            count += convolutions(INTEGRATION[stage], 3 * [INTEGRATION[stage]])
+            before += INTEGRATION[stage]
+        count += convolutions(before, widths)
+        before = widths[-1]
+    for name in rga_names(num_rga):
+        side = size // 2 ** (int(name[-5]) - 1)
+        count += rga_parameters(side, side, RGA_CHANNELS[name] * filters)
+    return count + filters + 1
+
+
+def count_trainable(net):
+    return sum(int(np.prod(weight.shape)) for weight in net.trainable_weights)
+
+
+def test_parameters():
+    assert rga_parameters(16, 16, 512) == 206_260
+    for num_rga, integration, size, filters in (
+        (0, False, 32, 8),
+        (0, True, 32, 8),
+        (2, True, 128, 8),
+    ):
+        net = build(num_rga, integration, input_shape=(size, size, 3), filters=filters)
+        assert count_trainable(net) == parameters(num_rga, integration, size, filters)
+
+
+@pytest.mark.slow
+def test_parameters_of_the_paper():
+    net = VGGRGA(backbone_weights=None)
+    assert net.input_shape == (None, 256, 256, 3)
+    assert count_trainable(net) == parameters(3, True, 256, 64)
+
+
+def test_defaults_are_the_papers():
+    parameters = inspect.signature(VGGRGA).parameters
+    assert {name: value.default for name, value in parameters.items()} == {
+        "num_rga": 3,
+        "multi_level_integration": True,
+        "input_shape": (256, 256, 3),
+        "backbone_weights": "imagenet",
+        "filters": 64,
+        "name": "vggrga",
+    }
+
+
+def test_fresh_model_does_not_saturate():
+    """Without pretrained weights, the answer to noise is neither black nor white nor constant."""
+    keras.utils.set_random_seed(0)
+    net = build(1)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *FRAME, 3)).astype("float32")
+    maps = net(images, training=True).numpy()
+    assert 0.02 < maps.min() < maps.max() < 0.98
+    assert maps.std() > 1e-3
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("num_rga", [4, 5])
+def test_too_many_rga(num_rga):
+    with pytest.raises(ValueError, match=rf"num_rga={num_rga}.*16,384.*use 0…3"):
+        build(num_rga)
+
+
+@pytest.mark.parametrize("num_rga", [-1, 6, 1.5, "3", None])
+def test_bad_num_rga(num_rga):
+    with pytest.raises(ValueError, match="num_rga must be one of 0, 1, 2, 3, not"):
+        build(num_rga)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((120, 128, 3), "height must be a multiple of 16 .*not 120"),
+        ((112, 100, 3), "width must be a multiple of 16 .*not 100"),
+        ((0, 128, 3), "height must be a multiple of 16 .*not 0"),
+        ((112, -16, 3), "width must be a multiple of 16 .*not -16"),
+        ((112.0, 128, 3), "height must be a multiple of 16"),
+        ((None, None, 3), "height must be a multiple of 16 .*not None"),
+        ((112, 128), r"must be \(height, width, 3\), not \(112, 128\)"),
+        ((112, 128, 1), r"must be \(height, width, 3\), not \(112, 128, 1\)"),
+    ],
+)
+def test_bad_input_shape(shape, reason):
+    with pytest.raises(ValueError, match=f"input_shape.*{reason}"):
+        build(input_shape=shape)
+
+
+@pytest.mark.parametrize("filters", [0, -64, 8.0, "64", None])
+def test_bad_filters(filters):
+    with pytest.raises(ValueError, match="filters must be a positive integer, not"):
+        build(filters=filters)
+
+
+def test_frame_or_width_too_small_for_rga():
+    build(0, input_shape=(96, 128, 3), filters=8)
+    with pytest.raises(ValueError, match="48 pixels are too few .*at least 56"):
+        build(1, input_shape=(96, 128, 3), filters=8)
+    with pytest.raises(ValueError, match="32 channels are too few .*at least 56"):
+        build(3, filters=8)
+
+
+# By name
+
+
+def test_create():
+    assert models.names() == ["vggrga"]
+    net = models.create(
+        "vggrga", num_rga=0, input_shape=(32, 48, 3), backbone_weights=None, filters=8
+    )
+    assert net.name == "vggrga"
+    assert net.output_shape == (None, 32, 48, 1)
+    with pytest.raises(ValueError, match="no model 'VGGRGA'; there are: vggrga"):
+        models.create("VGGRGA")
