@@ -273,7 +273,9 @@ def _evaluate(arguments):
         dataset,
         given.get("split"),
         arguments.convention,
-        lambda samples, title: track(samples, title, console=console, transient=True),
+        lambda samples, title: track(
+            samples, title, console=console, transient=True, disable=not console.is_terminal
+        ),
     )
     console.print(summary_table(evaluation))
     targets = [arguments.json] if "json" in given else []
@@ -329,7 +331,9 @@ def _predict(arguments):
 
     predictor = _load_predictor(model)
     failed = []
-    for path in track(images, "predicting", transient=True, disable=len(images) == 1):
+    for path in track(
+        images, "predicting", transient=True, disable=len(images) == 1 or not sys.stdout.isatty()
+    ):
         try:
             image = read_image(path)
         except (OSError, ValueError) as error:

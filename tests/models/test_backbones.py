@@ -138,7 +138,7 @@ def test_blocked_download(monkeypatch, tmp_path):
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
     monkeypatch.setattr(socket, "create_connection", blocked)
     before = socket.getdefaulttimeout()
-    with pytest.raises(ConnectionError, match="Try again later.*path of a copy of vgg16.*None"):
+    with pytest.raises(ConnectionError, match=r"Try again later.*path of a copy of vgg16.*None"):
         build("imagenet")
     assert set(timeouts) == {30}
     assert socket.getdefaulttimeout() == before

@@ -193,11 +193,8 @@ def count_trainable(net):
 
 def test_parameters():
     assert rga_parameters(16, 16, 512) == 206_260
-    for num_rga, integration, size, filters in (
-        (0, False, 32, 8),
-        (0, True, 32, 8),
-        (2, True, 128, 8),
-    ):
+    cases = (0, False, 32, 8), (0, True, 32, 8), (3, True, 128, 16)
+    for num_rga, integration, size, filters in cases:
         net = build(num_rga, integration, input_shape=(size, size, 3), filters=filters)
         assert count_trainable(net) == parameters(num_rga, integration, size, filters)
 
@@ -272,9 +269,9 @@ def test_bad_filters(filters):
 
 def test_frame_or_width_too_small_for_rga():
     build(0, input_shape=(96, 128, 3), filters=8)
-    with pytest.raises(ValueError, match="48 pixels are too few .*at least 56"):
+    with pytest.raises(ValueError, match=r"48 pixels are too few .*at least 56"):
         build(1, input_shape=(96, 128, 3), filters=8)
-    with pytest.raises(ValueError, match="32 channels are too few .*at least 56"):
+    with pytest.raises(ValueError, match=r"32 channels are too few .*at least 56"):
         build(3, filters=8)
 
 
