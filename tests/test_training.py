@@ -18,7 +18,7 @@ from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.evaluation import evaluate
 from keras_salnet.predictor import Predictor
-from keras_salnet.training.fit import train
+from keras_salnet.training.fit import learning_rate_schedule, train
 from keras_salnet.training.graph import training_graph
 from keras_salnet.training.recipes import POPOUT, RECIPES, Recipe
 
@@ -82,12 +82,11 @@ def test_run_folder_holds_what_it_promises(run):
     assert (run / "saved_model" / "1" / "saved_model.pb").is_file()
 
 
-def test_history_has_every_epoch_and_the_schedule(run):
+def test_history_has_every_epoch(run):
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     for key in ("loss", "kl", "cc", "sim", "val_loss", "val_kl", "val_cc", "val_sim"):
         assert all(np.isfinite(float(row[key])) for row in rows)
-    assert float(rows[0]["learning_rate"]) == pytest.approx(TINY.learning_rate)
 
 
 def test_loss_is_the_weighted_sum_of_the_metrics(run):
@@ -235,7 +234,14 @@ def test_nan_loss_stops_with_a_message(displays, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"decay_every": 0}]
+    "change",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"decay_every": 0},
+        {"schedule": "linear"},
+    ],
 )
 def test_recipe_refuses(change):
     with pytest.raises(ValueError, match=next(iter(change))):
@@ -247,8 +253,23 @@ def test_paper_recipe():
     assert recipe.model_args == {"num_rga": 3}
     assert (recipe.epochs, recipe.batch_size, recipe.input_size) == (10, 8, (256, 256))
     assert (recipe.kl, recipe.cc, recipe.sim) == (10, -1, -1)
-    rates = [recipe.learning_rate_at(epoch) for epoch in range(10)]
-    np.testing.assert_allclose(rates, np.repeat([1e-4, 1e-5, 1e-6, 1e-7], 3)[:10])
+    schedule = learning_rate_schedule(recipe, steps=5)
+    rates = [float(schedule(step)) for step in range(50)]
+    np.testing.assert_allclose(rates, np.repeat([1e-4, 1e-5, 1e-6, 1e-7], 15)[:50], rtol=1e-5)
+    assert learning_rate_schedule(recipe.replace(epochs=3), steps=5) == 1e-4
+
+
+def test_cosine_schedule_warms_up_and_ends_at_zero():
+    recipe = POPOUT.replace(epochs=4, warmup_epochs=1)
+    schedule = learning_rate_schedule(recipe, steps=10)
+    rates = np.array([float(schedule(step)) for step in range(41)])
+    np.testing.assert_allclose(rates[:11], np.linspace(0, recipe.learning_rate, 11), atol=1e-9)
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert rates[40] == pytest.approx(0, abs=1e-9)
+    flat = learning_rate_schedule(recipe.replace(warmup_epochs=0), steps=10)
+    assert float(flat(0)) == pytest.approx(recipe.learning_rate)
+    one = learning_rate_schedule(recipe.replace(epochs=1), steps=10)
+    assert np.isfinite([float(one(step)) for step in range(10)]).all()
 
 
 # Exports and predictions

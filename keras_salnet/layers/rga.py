@@ -8,7 +8,8 @@ embedding is linear in G and G is a product, so
 
     [G, Gᵀ] W = Θ (Φᵀ W_in) + Φ (Θᵀ W_out)
 
-is the same result without G ever being formed: memory grows with N, not with N².
+is the same result without any N x N matrix: with M = N / ratio columns in W, it keeps N·M + N·D
+numbers an image instead of 3·N².
 """
 
 import keras

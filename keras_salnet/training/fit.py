@@ -60,15 +60,16 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
     if init is not None:
         for path in initialize_from(net, init):
             logger.warning("init: %s does not fit and starts anew.", path)
+    steps = -(-len(dataset["train"]) // recipe.batch_size)
     graph.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate),
+        optimizer=keras.optimizers.Adam(learning_rate_schedule(recipe, steps)),
         loss=losses.SaliencyLoss(recipe.kl, recipe.cc, recipe.sim),
         weighted_metrics=losses.streaming_metrics(),
         jit_compile=jit,
     )
     out.mkdir(parents=True, exist_ok=True)
     _write_config(out, recipe, data, dataset, seed, mixed_precision, init)
-    _fit(graph, net, recipe, dataset, seed, out)
+    _fit(graph, net, recipe, dataset, steps, seed, out)
 
     net.load_weights(out / "best.weights.h5")
     if mixed_precision is not None:
@@ -93,13 +94,32 @@ def _build(recipe):
     )
 
 
-def _fit(graph, net, recipe, dataset, seed, out):
+def learning_rate_schedule(recipe, steps):
+    """The learning rate over a run of `steps` an epoch: a number or one of Keras's schedules."""
+    rate, total = recipe.learning_rate, recipe.epochs * steps
+    if recipe.schedule == "cosine":
+        warmup = min(recipe.warmup_epochs * steps, total - 1)
+        return keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else rate,
+            total - warmup,
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    ends = range(recipe.decay_every, recipe.epochs, recipe.decay_every)
+    if not ends:
+        return rate
+    # Keras counts a boundary's own step to what is before it.
+    boundaries = [epoch * steps - 1 for epoch in ends]
+    values = [rate * recipe.decay_factor**times for times in range(len(ends) + 1)]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+
+
+def _fit(graph, net, recipe, dataset, steps, seed, out):
     shape = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": recipe.batch_size}
     batches = pipeline.training_batches(
         dataset["train"], seed=seed, augment=recipe.augment, **shape
     )
     callbacks = [
-        keras.callbacks.LearningRateScheduler(recipe.learning_rate_at),
         keras.callbacks.TerminateOnNaN(),
         BestWeights(net, out / "best.weights.h5"),
         keras.callbacks.CSVLogger(out / "history.csv"),
@@ -111,7 +131,7 @@ def _fit(graph, net, recipe, dataset, seed, out):
     history = graph.fit(
         batches,
         epochs=recipe.epochs,
-        steps_per_epoch=-(-len(dataset["train"]) // recipe.batch_size),
+        steps_per_epoch=steps,
         shuffle=False,  # the batches are shuffled already
         validation_data=pipeline.validation_batches(dataset["val"], **shape),
         callbacks=callbacks,

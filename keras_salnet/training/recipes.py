@@ -3,6 +3,8 @@
 import dataclasses
 from dataclasses import dataclass, field
 
+SCHEDULES = ("step", "cosine")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -17,8 +19,11 @@ class Recipe:
         augment: flip, rotate, crop and recolour the training images.
         epochs: int ≥ 1.
         batch_size: int ≥ 1.
-        learning_rate: Adam's, at the start.
-        decay_every, decay_factor: the rate is multiplied by the factor after every so many epochs.
+        learning_rate: Adam's, before any decay.
+        schedule: ``"step"``: the rate is multiplied by `decay_factor` after every `decay_every`
+            epochs. ``"cosine"``: it rises over `warmup_epochs` and then falls as a cosine.
+        decay_every, decay_factor: of ``"step"``.
+        warmup_epochs: of ``"cosine"``.
         kl, cc, sim: weights of the loss.
     """
 
@@ -31,8 +36,10 @@ class Recipe:
     epochs: int = 10
     batch_size: int = 8
     learning_rate: float = 1e-4
+    schedule: str = "step"
     decay_every: int = 3
     decay_factor: float = 0.1
+    warmup_epochs: int = 1
     kl: float = 10.0
     cc: float = -1.0
     sim: float = -1.0
@@ -43,10 +50,10 @@ class Recipe:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, not {self.learning_rate}.")
-
-    def learning_rate_at(self, epoch):
-        """Learning rate of an epoch, counted from 0."""
-        return self.learning_rate * self.decay_factor ** (epoch // self.decay_every)
+        if self.schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}."
+            )
 
     def replace(self, **changes):
         """A copy with some fields changed; `model_args` are merged."""
@@ -59,7 +66,8 @@ class Recipe:
 VGGRGA = Recipe(model="vggrga", model_args={"num_rga": 3})
 
 # Small enough to learn the embedded displays from scratch on two CPU cores within minutes. For the
-# first epochs the loss hardly moves; small batches, and with them more steps, get it over that.
+# first epochs the loss hardly moves; small batches, and with them more steps, get it over that, and
+# without the warm-up it can end there.
 POPOUT = Recipe(
     model="vggrga",
     model_args={"num_rga": 1, "filters": 8},
@@ -67,7 +75,7 @@ POPOUT = Recipe(
     input_size=(128, 128),
     batch_size=4,
     learning_rate=1e-3,
-    decay_every=8,
+    schedule="cosine",
 )
 
 RECIPES = {"vggrga": VGGRGA, "popout": POPOUT}

@@ -82,7 +82,7 @@ def test_another_frame_leaves_what_counts_pixels(source, saved):
 
 
 def test_weights_alone_fit_the_same_architecture_only(saved):
-    with pytest.raises(ValueError, match=r"(?s)best.weights.h5 does not hold .*give its run folder"):
+    with pytest.raises(ValueError, match=r"(?s)weights.h5 does not hold .*its run folder"):
         initialize_from(build(2), saved / "best.weights.h5")
 
 
