@@ -4,9 +4,10 @@ Each equals its namesake in `keras_salnet.metrics` (the MIT convention), compute
 whatever the precision of the model, and has a finite value and gradient on any finite maps: a map
 without mass counts as uniform, a constant one correlates with nothing.
 
-All take maps (B, H, W, 1) and, as `sample_weight`, one weight a sample (B,) or one weight a pixel
-(B, H, W, 1): pixels of weight 0, such as the padding of a frame, take no part in any sum, mean or
-extreme.
+All take maps (B, H, W, 1) and, as `sample_weight`, one weight a sample (B,) or a mask of
+zeros and ones (B, H, W, 1): pixels of 0, such as the padding of a frame, take no part in any sum,
+mean or extreme. A NaN in a map is a NaN in the loss: conditions below are worded so that it does
+not count as an empty map.
 """
 
 import keras
@@ -24,9 +25,9 @@ def _sum(values, mask):
 def _distribution(values, mask):
     """Divide by the sum; without mass, uniform."""
     total = _sum(values, mask)
-    has_mass = total > 0
+    empty = total <= 0
     uniform = mask / ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
-    return ops.where(has_mass, values * mask / ops.where(has_mass, total, 1), uniform)
+    return ops.where(empty, uniform, values * mask / ops.where(empty, 1, total))
 
 
 def _extremes(values, mask):
@@ -38,10 +39,9 @@ def _extremes(values, mask):
 
 def _stretch(values, mask, low, high):
     """Map low…high to 0…1; a constant map becomes 0."""
-    varies = high > low
-    return ops.where(
-        ops.logical_and(varies, mask > 0), (values - low) / ops.where(varies, high - low, 1), 0
-    )
+    constant = high <= low
+    outside = ops.logical_or(constant, mask <= 0)
+    return ops.where(outside, 0, (values - low) / ops.where(constant, 1, high - low))
 
 
 def _min_max(values, mask):
@@ -58,8 +58,8 @@ def _standardize(values, mask, ddof):
     count = ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
     centred = (values - _sum(values, mask) / count) * mask
     variance = ops.sum(centred**2, axis=_PIXELS, keepdims=True) / ops.maximum(count - ddof, 1)
-    varies = variance > 0
-    return ops.where(varies, centred / ops.sqrt(ops.where(varies, variance, 1)), 0)
+    constant = variance <= 0
+    return ops.where(constant, 0, centred / ops.sqrt(ops.where(constant, 1, variance)))
 
 
 def _kl_divergence(y_true, y_pred, mask):

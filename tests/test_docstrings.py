@@ -9,9 +9,7 @@ import pytest
 
 import keras_salnet
 
-MODULES = [
-    module.name for module in pkgutil.walk_packages(keras_salnet.__path__, "keras_salnet.")
-]
+MODULES = [module.name for module in pkgutil.walk_packages(keras_salnet.__path__, "keras_salnet.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -396,3 +396,21 @@ def test_fit_shows_what_the_loss_is_made_of():
     assert logs["loss"] == pytest.approx(10 * logs["kl"] - logs["cc"] - logs["sim"], rel=1e-4)
     wanted = oracle(KLDivergence, y_true[:, 4:], y_pred[:, 4:]).mean()
     assert logs["kl"] == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        KLDivergence,
+        CorrelationCoefficient,
+        Similarity,
+        NormalizedScanpathSaliency,
+        SaliencyLoss,
+    ],
+)
+def test_nan_is_not_taken_for_an_empty_map(loss):
+    maps = np.random.default_rng(0).random((2, 6, 7, 1)).astype("float32")
+    broken = maps.copy()
+    broken[0, 2, 3] = np.nan
+    assert np.isnan(float(loss()(maps, broken)))
+    assert np.isnan(float(loss()(maps, np.full_like(maps, np.nan))))

@@ -135,7 +135,7 @@ def _project(left, right, kernel):
 
 def _check_arguments(ratio, reduction, use_relation, use_feature):
     for name, value in (("ratio", ratio), ("reduction", reduction)):
-        if not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, not {value!r}.")
     if not (use_relation or use_feature):
         raise ValueError(

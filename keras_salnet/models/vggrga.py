@@ -35,7 +35,8 @@ def VGGRGA(
         input_shape: (height, width, 3); both multiples of 16.
         backbone_weights: encoder weights: ``"imagenet"`` (downloaded once by Keras), the path of
             a VGG16 weight file without top, or None for random ones.
-        filters: width of the first stage; 64 in the paper. Pretrained weights need 64.
+        filters: width of the first stage; 64 in the paper. Pretrained weights need 64, and the
+            channels of the RGA modules at least 7 (14 from `num_rga` 2 on).
         name: name of the model.
 
     Returns:
