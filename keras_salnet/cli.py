@@ -165,13 +165,12 @@ def _train(arguments):
         weights = arguments.backbone_weights
         changes["backbone_weights"] = None if weights == "none" else weights
     recipe = recipe.replace(**changes)
-    out = given.get("out") or RUNS / time.strftime(
-        f"%Y%m%d-%H%M%S-{recipe.model}-{Path(data).resolve().name if data else 'popout'}"
-    )
 
     from keras_salnet.data import load_dataset
 
     dataset = load_dataset(data)
+    started = time.strftime("%Y%m%d-%H%M%S")
+    out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     _import_tensorflow_quietly()
     from keras_salnet.training.fit import train
 

@@ -12,11 +12,11 @@ _REPOSITORY = Path(__file__).parents[1]
 
 @pytest.fixture(scope="session")
 def shared():
-    """Finds a file of the project that is not part of the repository, or skips the test."""
+    """Finds what lies beside the repository and is no part of it, or skips the test."""
 
     def find(*parts):
         path = _REPOSITORY.parent.joinpath("shared", *parts)
-        if not path.is_file():
+        if not path.exists():
             pytest.skip(f"{path} is not here")
         return path
 
@@ -24,12 +24,9 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def shared_data():
-    """The folder of real datasets that lies beside the repository, or skips the test."""
-    folder = _REPOSITORY.parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not here")
-    return folder
+def shared_data(shared):
+    """The folder of real datasets, or skips the test."""
+    return shared("data")
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import platform
 import sys
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 import keras
 
+import keras_salnet
 from keras_salnet import losses, models
 from keras_salnet.data import pipeline
 from keras_salnet.export import export_savedmodel, export_tflite
@@ -21,8 +23,6 @@ from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = ("bfloat16", "float16")
 
 
 def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit="auto", init=None):
@@ -40,7 +40,8 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
         seed: int ≥ 0, for the weights, the order of the data and the augmentation.
         mixed_precision: None, ``"bfloat16"`` or ``"float16"`` (with loss scaling).
         jit: compile by XLA: True, False, or ``"auto"``, Keras's choice.
-        init: whole model to start from, see `models.loading.initialize_from`.
+        init: whole model to start from, see `models.loading.initialize_from`; the recipe's
+            `backbone_weights` are not loaded then.
 
     Returns:
         Path of the run folder.
@@ -54,6 +55,8 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
     keras.utils.set_random_seed(seed)
+    if init is not None:
+        recipe = recipe.replace(backbone_weights=None)
     with _precision(mixed_precision):
         net = _build(recipe)
         graph = training_graph(net, recipe.augment)
@@ -166,8 +169,9 @@ def _write_config(out, recipe, data, dataset, seed, mixed_precision, init):
         "init": None if init is None else str(init),
         "versions": {
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("keras-salnet", "keras")},
-            keras.backend.backend(): metadata.version(keras.backend.backend()),
+            "keras_salnet": keras_salnet.__version__,
+            "keras": keras.__version__,
+            keras.backend.backend(): importlib.import_module(keras.backend.backend()).__version__,
         },
     }
     with atomic(out / "config.json") as draft:
