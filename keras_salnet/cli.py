@@ -18,6 +18,9 @@ from keras_salnet.training.recipes import RECIPES
 
 RUNS = Path("runs")
 
+# For an option that is absent unless given, so that its help prints no default of None.
+_OPTIONAL = {"default": argparse.SUPPRESS}
+
 # What a user's own mistake or machine raises: told in one line, without a traceback.
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
@@ -88,58 +91,54 @@ def _add_train(commands):
         "given follows the model's recipe, as its paper has it.",
     )
     parser.add_argument("--model", choices=names(), default="vggrga", help="which model")
-    parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_RECIPE)
+    parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
     parser.add_argument(
         "--data",
         metavar="FOLDER",
-        help="dataset; without it, the embedded pop-out displays and their own small recipe",
-        **_RECIPE,
+        default="popout",
+        help="dataset's folder; 'popout': the embedded displays, with a small recipe of their own",
     )
-    parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_RECIPE)
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_RECIPE)
+    parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_OPTIONAL)
     parser.add_argument(
         "--input-size",
         type=_size,
         metavar="SIZE",
         help="network's frame, such as 256 or 240x320 (height x width), multiples of 16",
-        **_RECIPE,
+        **_OPTIONAL,
     )
-    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_RECIPE)
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_OPTIONAL)
     parser.add_argument(
         "--backbone-weights",
         metavar="WEIGHTS",
         help="of the encoder: 'imagenet', a file, or 'none'",
-        **_RECIPE,
+        **_OPTIONAL,
     )
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
         help="flip, rotate, crop and recolour the training images",
-        **_RECIPE,
+        **_OPTIONAL,
     )
     parser.add_argument(
-        "--mixed-precision", choices=["bfloat16", "float16"], help="compute in it", **_RECIPE
+        "--mixed-precision", choices=["bfloat16", "float16"], help="compute in it", **_OPTIONAL
     )
     parser.add_argument(
         "--jit",
         action=argparse.BooleanOptionalAction,
         help="compile by XLA; otherwise Keras chooses (on a GPU yes, on a CPU no)",
-        **_RECIPE,
+        **_OPTIONAL,
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random")
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="run folder (a new one in runs/)", **_RECIPE
+        "--out", type=Path, metavar="FOLDER", help="run folder (a new one in runs/)", **_OPTIONAL
     )
     parser.add_argument(
         "--init",
         metavar="RUN|FILE",
         help="start from a whole model: a run folder, a .keras or .weights.h5 file",
-        **_RECIPE,
+        **_OPTIONAL,
     )
-
-
-# An option whose default is the recipe's (or nothing): the help need not print "None".
-_RECIPE = {"default": argparse.SUPPRESS}
 
 
 def _size(text):
@@ -152,8 +151,9 @@ def _size(text):
 
 def _train(arguments):
     given = vars(arguments)
-    data = given.get("data")
-    recipe = RECIPES["popout" if data is None else arguments.model]
+    recipe = RECIPES["popout" if arguments.data == "popout" else arguments.model]
+    if "init" in given:
+        recipe = recipe.replace(**_shape_of_run(arguments.init))
     changes = {
         name: given[name]
         for name in ("epochs", "batch_size", "input_size", "learning_rate", "augment")
@@ -168,7 +168,7 @@ def _train(arguments):
 
     from keras_salnet.data import load_dataset
 
-    dataset = load_dataset(data)
+    dataset = load_dataset(arguments.data)
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     _import_tensorflow_quietly()
@@ -178,13 +178,23 @@ def _train(arguments):
         recipe,
         dataset,
         out,
-        data=data,
         seed=arguments.seed,
         mixed_precision=given.get("mixed_precision"),
         jit=given.get("jit", "auto"),
         init=given.get("init"),
     )
     print(_training_summary(out))
+
+
+def _shape_of_run(init):
+    """The part of a run's recipe that its weights depend on; nothing for a model of no run."""
+    from keras_salnet.predictor import run_config
+
+    run, config = run_config(init)
+    if run is None:
+        return {}
+    kept = {name: config["recipe"][name] for name in ("model", "model_args", "input_size", "fit")}
+    return {**kept, "input_size": tuple(kept["input_size"])}
 
 
 def _training_summary(out):
@@ -233,11 +243,14 @@ def _add_evaluate(commands):
     parser = _add_command(
         commands, "evaluate", _evaluate, "Score a model on held-out images beside the centre bias."
     )
-    _add_model_argument(parser, "model", nargs="?", **_RECIPE)
+    _add_model_argument(parser, "model", nargs="?", **_OPTIONAL)
     parser.add_argument(
-        "--data", metavar="FOLDER", help="dataset (default: what the run was trained on)", **_RECIPE
+        "--data",
+        metavar="FOLDER",
+        help="dataset (default: what the run was trained on)",
+        **_OPTIONAL,
     )
-    parser.add_argument("--split", metavar="SPLIT", help="default: test, else val", **_RECIPE)
+    parser.add_argument("--split", metavar="SPLIT", help="default: test, else val", **_OPTIONAL)
     parser.add_argument(
         "--convention",
         choices=["mit", "pysaliency"],
@@ -248,8 +261,8 @@ def _add_evaluate(commands):
         "--json",
         type=Path,
         metavar="FILE",
-        help="also write all scores there (a run folder always gets its evaluation.json)",
-        **_RECIPE,
+        help="also write all scores there (a run scored on its own data also keeps them itself)",
+        **_OPTIONAL,
     )
 
 
@@ -266,7 +279,10 @@ def _evaluate(arguments):
 
     console = Console()
     predictor = _load_predictor(model)
-    dataset = load_dataset(given.get("data", predictor.config.get("data")))
+    data = given.get("data") or predictor.config.get("data")
+    if data is None:
+        raise ValueError(f"{model}: what it was trained on is not known; give --data.")
+    dataset = load_dataset(data)
     evaluation = evaluate(
         predictor,
         dataset,
@@ -278,7 +294,8 @@ def _evaluate(arguments):
     )
     console.print(summary_table(evaluation))
     targets = [arguments.json] if "json" in given else []
-    if (model / "config.json").is_file():
+    as_trained = "data" not in given and "split" not in given and arguments.convention == "mit"
+    if as_trained and (model / "config.json").is_file():
         targets.append(model / "evaluation.json")
     for target in targets:
         evaluation.write_json(target)
@@ -292,7 +309,7 @@ def _add_predict(commands):
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE|FOLDER", help="images, or folders of them"
     )
-    _add_model_argument(parser, "--model", **_RECIPE)
+    _add_model_argument(parser, "--model", **_OPTIONAL)
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
     )
@@ -306,6 +323,7 @@ def _predict(arguments):
     images = []
     for path in map(Path, arguments.images):
         images.extend(list_images(path) if path.is_dir() else [path])
+    images = list({image.resolve(): image for image in images}.values())
     endings = ["_saliency.png", "_overlay.png"] + (["_saliency.npy"] if arguments.npy else [])
     outputs = {}
     for image in images:
@@ -355,7 +373,7 @@ def _add_export(commands):
     parser = _add_command(
         commands, "export", _export, "Export a trained model anew, for other runtimes."
     )
-    _add_model_argument(parser, "model", nargs="?", **_RECIPE)
+    _add_model_argument(parser, "model", nargs="?", **_OPTIONAL)
     parser.add_argument(
         "--format", choices=["savedmodel", "tflite"], default="tflite", help="what to write"
     )
@@ -369,6 +387,8 @@ def _export(arguments):
     model = Path(vars(arguments).get("model") or _newest_run())
     if arguments.out.exists() and not arguments.force:
         raise FileExistsError(f"{arguments.out}: is there already; give --force to replace it.")
+    if arguments.out.is_dir() and not (arguments.out / "saved_model.pb").is_file():
+        raise FileExistsError(f"{arguments.out}: is a folder of other things; nothing is replaced.")
 
     _import_tensorflow_quietly()
     from keras_salnet.export import export_savedmodel, export_tflite

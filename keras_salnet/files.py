@@ -1,4 +1,4 @@
-"""Writing files so that none is ever half written."""
+"""Writing files and folders whole or not at all."""
 
 import contextlib
 import os

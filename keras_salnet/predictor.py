@@ -82,6 +82,8 @@ class Predictor:
         image = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
         fit = Fit(image.shape[:2], self.input_size, self.fit)
         saliency = np.asarray(self._infer(fit.image(image)[None]), np.float32)[0, ..., 0]
+        if not np.isfinite(saliency).all():
+            raise ValueError(f"{self.name}: the model answers with NaN or infinity.")
         saliency = fit.undo(saliency)
         total = saliency.sum(dtype=np.float64) if density else saliency.max()
         if total > 0:
@@ -93,8 +95,12 @@ def _check_image(image):
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image must be an array (H, W, 3), RGB, not of shape {image.shape}.")
-    if not (np.issubdtype(image.dtype, np.number) and np.isfinite(image).all()):
-        raise ValueError("image holds values that are not finite numbers; it takes RGB, 0…255.")
+    if not (np.issubdtype(image.dtype, np.integer) or np.issubdtype(image.dtype, np.floating)):
+        raise ValueError(f"image must hold RGB numbers, 0…255, not {image.dtype}.")
+    if not (image.min() >= 0 and image.max() <= 255):  # NaN fails both
+        raise ValueError(
+            f"image holds values from {image.min()} to {image.max()}; it takes RGB, 0…255, finite."
+        )
     return image
 
 
@@ -160,13 +166,16 @@ def run_config(path):
         ValueError: the config.json is damaged.
     """
     path = Path(path).resolve()
-    for folder in (path, *path.parents[:2]):
-        file = folder / "config.json"
-        if file.is_file():
-            try:
-                config = json.loads(file.read_text("utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{file}: not readable as JSON: {error}") from error
-            if "recipe" in config:
-                return folder, config
-    return None, {}
+    if path.name in ("model.keras", "model.tflite", "saved_model"):
+        folder = path.parent
+    else:
+        folder = path.parents[1] if path.parent.name == "saved_model" else path
+    file = folder / "config.json"
+    if not file.is_file():
+        return None, {}
+    try:
+        config = json.loads(file.read_text("utf-8"))
+        config["recipe"]["fit"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not the settings of a run: {error!r}") from error
+    return folder, config

@@ -52,6 +52,12 @@ def test_a_map_without_mass_is_no_nan():
     np.testing.assert_allclose(predictor(image, density=True), 1 / 5400, rtol=1e-6)
 
 
+def test_a_broken_model_is_told():
+    predictor = Predictor(lambda images: np.full((1, *FRAME, 1), np.nan), FRAME, name="broken")
+    with pytest.raises(ValueError, match="broken"):
+        predictor(spot(60, 90, 20, 20))
+
+
 def test_a_file_equals_its_pixels(tmp_path):
     image = spot(64, 96, 20, 70)
     path = tmp_path / "ä photo.png"
@@ -81,7 +87,10 @@ def test_exif_orientation_is_applied(tmp_path):
         (np.zeros((0, 8, 3)), r"\(H, W, 3\)"),
         (np.zeros((1, 8, 8, 3)), r"\(H, W, 3\)"),
         (np.full((8, 8, 3), np.nan), "finite"),
-        (np.full((8, 8, 3), "x"), "finite"),
+        (np.full((8, 8, 3), "x"), "numbers"),
+        (np.full((8, 8, 3), True), "numbers"),
+        (np.full((8, 8, 3), 256), "256"),
+        (np.full((8, 8, 3), -1.0), "0…255"),
     ],
 )
 def test_bad_arrays_are_refused(image, told):
@@ -111,7 +120,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ValueError, match="neither a run folder"):
         Predictor.load(tmp_path / "folder")
-    (tmp_path / "folder" / "config.json").write_text(json.dumps({"recipe": {}}))
+    (tmp_path / "folder" / "config.json").write_text(json.dumps({"recipe": {"fit": "pad"}}))
     with pytest.raises(ValueError, match="not finished"):
         Predictor.load(tmp_path / "folder")
     (tmp_path / "folder" / "saved_model.pb").write_bytes(b"not a model")

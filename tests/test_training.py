@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def displays(tmp_path_factory):
 def run(displays, tmp_path_factory):
     """A finished run on them."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    return train(TINY, load_dataset(displays), out, data=displays)
+    return train(TINY, load_dataset(displays), out)
 
 
 @pytest.fixture(scope="session")
@@ -224,9 +225,18 @@ def test_init_lists_what_does_not_fit(run, displays, tmp_path, caplog):
 
 
 def test_nan_loss_stops_with_a_message(displays, tmp_path):
-    recipe = TINY.replace(learning_rate=1e30, schedule="step", model_args=NARROW)
+    recipe = TINY.replace(learning_rate=1e30, schedule="step", model_args=NARROW, epochs=1)
     with pytest.raises(FloatingPointError, match="--learning-rate"):
         train(recipe, load_dataset(displays), tmp_path / "run")
+
+
+def test_an_unreadable_image_is_named(displays, tmp_path):
+    folder = shutil.copytree(displays, tmp_path / "displays")
+    broken = folder / "images" / "train" / "train_0002.jpg"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    recipe = TINY.replace(model_args=NARROW, epochs=1)
+    with pytest.raises(ValueError, match=r"train_0002\.jpg"):
+        train(recipe, load_dataset(folder), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -374,6 +384,23 @@ def test_commands_in_a_row(displays, tmp_path, monkeypatch, capsys):
     assert "AUC-Judd" in printed
     (out,) = Path("runs").iterdir()
     assert (out / "evaluation.json").read_text() == Path("scores.json").read_text()
+    assert (
+        main(
+            [
+                "train",
+                "--init",
+                str(out),
+                "--data",
+                str(displays),
+                "--out",
+                "nowhere/",
+                "--num-rga",
+                "7",
+            ]
+        )
+        == 1
+    )  # the run's own arguments, but for those given
+    assert "num_rga" in capsys.readouterr().err
     assert main(["predict", str(displays / "images" / "test"), "--npy"]) == 0
     assert len(list(Path("predictions").iterdir())) == 9
     saliency = np.load("predictions/test_0000_saliency.npy")

@@ -26,10 +26,12 @@ class Dataset:
     Args:
         name: for tables and folder names.
         splits: split (``"train"``, ``"val"``, some also ``"test"``) → list of `Sample`.
+        source: what `load_dataset` reads it from, or None for one made by hand.
     """
 
     name: str
     splits: dict = field(repr=False)
+    source: str | None = field(default=None, repr=False)
 
     def __getitem__(self, split):
         """The samples of a split.
@@ -64,14 +66,14 @@ def descriptions():
     )
 
 
-def load_dataset(data=None):
+def load_dataset(data="popout"):
     """Read a dataset.
 
     Args:
-        data: None for the embedded pop-out displays, or a dataset's folder. A folder named as one
-            of `descriptions()` takes its σ and splits from there; any other one is read by its
-            layout, with σ = 19 pixels and, where the layout has no splits, its last tenth by file
-            name for validation.
+        data: ``"popout"`` for the embedded displays, or a dataset's folder. A folder named as one
+            of `descriptions()` is read by its layout, σ and splits; of any other one the layout is
+            detected, σ is 19 pixels and, where the layout has no splits, its last tenth by file
+            name is for validation.
 
     Returns:
         `Dataset` with at least the splits ``train`` and ``val``.
@@ -84,13 +86,14 @@ def load_dataset(data=None):
         >>> load_dataset("/data/osie")  # doctest: +SKIP
         Dataset(name='osie')
     """
-    if data is None:
-        folder, name = popout.folder(), "popout"
+    if data == "popout":
+        folder, name, source = popout.folder(), data, data
     else:
         folder = Path(data).expanduser()
-        name = Path(os.path.abspath(folder)).name  # as the user calls it, be it a link
+        source = os.path.abspath(folder)
+        name = Path(source).name  # as the user calls it, be it a link
     description = descriptions().get(name.lower(), {})
-    layout = readers.detect_layout(folder)
+    layout = description.get("layout") or readers.detect_layout(folder)
     _, read = readers.LAYOUTS[layout]
     splits = read(folder, description.get("sigma", _DEFAULT_SIGMA))
     if "all" in splits:
@@ -98,7 +101,7 @@ def load_dataset(data=None):
     missing = {"train", "val"} - splits.keys()
     if missing:
         raise ValueError(f"{folder}: has no split {' and no split '.join(sorted(missing))}.")
-    return Dataset(name, splits)
+    return Dataset(name, splits, source)
 
 
 def _split(samples, sizes, folder):

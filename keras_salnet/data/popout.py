@@ -6,6 +6,7 @@ the ground truth is known without an eye tracker: a Gaussian at the target over 
 The target is equally likely anywhere, so that knowing the centre bias alone does not help much.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from keras_salnet.data.density import fixation_density
 from keras_salnet.files import atomic
+from keras_salnet.visualize import write_picture
+
+logger = logging.getLogger(__name__)
 
 SIZE = 192  # pixels, height and width of a display
 SPLITS = {"train": 1000, "val": 100, "test": 100}
@@ -25,13 +29,14 @@ _TARGET_SIGMA = 12.0  # pixels
 _CENTRE_SIGMA = 45.0
 _CENTRE_WEIGHT = 0.2
 _GRID = 5  # items a side, before some are left out
+_MARGIN = 8  # pixels between the target's centre and the border
 _SINGLETONS = ("colour", "orientation", "size")
 
 
 def folder():
     """The folder of the displays, in SALICON's layout; drawn when it is not there yet.
 
-    It lies in Keras's cache (``KERAS_HOME``, else ``~/.keras``), takes 40 MB, and is the same
+    It lies in Keras's cache (``KERAS_HOME``, else ``~/.keras``), takes 60 MB, and is the same
     for the same versions of numpy and OpenCV.
 
     Raises:
@@ -40,6 +45,7 @@ def folder():
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     path = home / "datasets" / f"keras-salnet-popout-{_VERSION}"
     if not path.is_dir():
+        logger.info("drawing the pop-out displays into %s", path)
         with atomic(path) as draft:
             write(draft)
     return path
@@ -60,19 +66,12 @@ def write(root, splits=None):
         for index in range(count):
             image, density, points = draw(number, index)
             name = f"{split}_{index:04d}"
-            quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
-            _write_image(images / f"{name}.jpg", image[..., ::-1], quality)
+            write_picture(images / f"{name}.jpg", image)
             levels = np.round(density / density.max() * 65535).astype(np.uint16)
-            _write_image(maps / f"{name}.png", levels)
+            write_picture(maps / f"{name}.png", levels)
             looked = np.zeros((SIZE, SIZE), np.uint8)
             looked[points[:, 1], points[:, 0]] = 255
-            _write_image(fixations / f"{name}.png", looked)
-
-
-def _write_image(path, pixels, parameters=()):
-    # imwrite does not raise where it cannot write, on a full disk say.
-    _, encoded = cv2.imencode(path.suffix, pixels, parameters)
-    path.write_bytes(encoded)
+            write_picture(fixations / f"{name}.png", looked)
 
 
 def draw(split, index):
@@ -87,15 +86,15 @@ def draw(split, index):
     """
     rng = np.random.default_rng((split, index))
     image = _ground(rng)
-    items = _places(rng)
-    target = rng.integers(len(items))
+    target = rng.uniform(_MARGIN, SIZE - 1 - _MARGIN, 2)
     common, odd = _looks(rng)
-    for place, (x, y) in enumerate(items):
-        _draw_bar(image, x, y, odd if place == target else common, rng)
+    for place in _places_around(target, rng):
+        _draw_bar(image, *place, common, rng)
+    _draw_bar(image, *target, odd, rng)
     noise = rng.normal(0, 2, (SIZE, SIZE, 1))
     image = np.clip(image + noise, 0, 255).astype(np.uint8)
 
-    at_target = fixation_density([items[target]], (SIZE, SIZE), _TARGET_SIGMA)
+    at_target = fixation_density([target], (SIZE, SIZE), _TARGET_SIGMA)
     at_centre = fixation_density([[(SIZE - 1) / 2] * 2], (SIZE, SIZE), _CENTRE_SIGMA)
     density = (1 - _CENTRE_WEIGHT) * at_target + _CENTRE_WEIGHT * at_centre
     chosen = rng.choice(density.size, FIXATIONS, p=density.ravel())
@@ -111,14 +110,14 @@ def _ground(rng):
     return np.ascontiguousarray(tints[0] * weight + tints[1] * (1 - weight), np.float32)
 
 
-def _places(rng):
-    """Centres of the items, (n, 2): a jittered grid with some places empty."""
+def _places_around(target, rng):
+    """Centres of the other bars, (n, 2): a jittered grid with gaps, clear of the target."""
     cell = SIZE / _GRID
     columns, rows = np.meshgrid(np.arange(_GRID), np.arange(_GRID))
     centres = (np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * cell
     centres += rng.uniform(-0.15, 0.15, centres.shape) * cell
-    kept = rng.permutation(len(centres))[: rng.integers(16, 26)]
-    return centres[kept]
+    centres = centres[np.hypot(*(centres - target).T) > 0.8 * cell]
+    return rng.permutation(centres)[: rng.integers(15, 25)]
 
 
 def _looks(rng):

@@ -22,7 +22,11 @@ def list_images(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder.")
-    images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_ENDINGS)
+    images = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and path.name[0] != "."
+    )
     if not images:
         raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_ENDINGS)}).")
     return images

@@ -14,7 +14,7 @@ from keras_salnet.data.geometry import Fit
 _NO_POINTS = np.zeros((0, 2))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """An image with its ground truth, as files: nothing is decoded before it is needed.
 
@@ -154,12 +154,17 @@ def exif_orientation(path):
 
 
 def _read_header(path):
+    exif = PIL.Image.Exif()
     try:
         with PIL.Image.open(path) as image:
-            orientation = image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+            # Not `getexif`, which decodes a whole PNG, and takes XMP that OpenCV does not.
+            exif.load(image.info.get("exif", b""))
+            orientation = exif.get(PIL.ExifTags.Base.Orientation, 1)
             return image.size, orientation if orientation in range(1, 9) else 1
-    except PIL.UnidentifiedImageError as error:
-        raise ValueError(f"{path}: not a readable image.") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from error
 
 
 def _decode(path, flags):

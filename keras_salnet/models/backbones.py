@@ -16,7 +16,7 @@ DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 _VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 
-def conv3x3(filters, name):
+def conv3x3(filters, name, initializer="he_normal"):
     """3x3 convolution with ReLU, at the same size, initialised to keep the variance of its input.
 
     He's initialisation is what lets thirteen and more of them train without pretrained weights.
@@ -26,7 +26,7 @@ def conv3x3(filters, name):
         3,
         padding="same",
         activation="relu",
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         name=name,
     )
 
@@ -49,11 +49,10 @@ def vgg16_stages(images, filters=64, after_block=None):
         if block > 1:
             x = layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
         for number in range(1, convolutions + 1):
-            convolution = conv3x3(width * filters, f"block{block}_conv{number}")
-            if block == number == 1:
-                # Pixels less their mean spread by about 64, not by 1.
-                convolution.kernel_initializer = keras.initializers.VarianceScaling(2 / 64**2)
-            x = convolution(x)
+            # The first sees pixels, which spread by about 64 and not by 1.
+            first = keras.initializers.VarianceScaling(2 / 64**2)
+            initializer = first if block == number == 1 else "he_normal"
+            x = conv3x3(width * filters, f"block{block}_conv{number}", initializer)(x)
         if after_block is not None:
             x = after_block(x, block)
         stages.append(x)
@@ -74,8 +73,8 @@ def load_vgg16_weights(model, source):
     """
     if model.get_layer("block1_conv1").filters != 64:
         raise ValueError(
-            f"backbone_weights={source!r} fit filters=64 only; pass backbone_weights=None to train "
-            "a narrower encoder from scratch."
+            f"backbone_weights={source!r} fit filters=64 only; pass backbone_weights=None "
+            "(--backbone-weights none) to train a narrower encoder from scratch."
         )
     vgg16 = _pretrained_vgg16(source)
     for block, (convolutions, _) in enumerate(_VGG16_BLOCKS, start=1):

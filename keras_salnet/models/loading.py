@@ -44,7 +44,7 @@ def initialize_from(net, source):
 
     Raises:
         FileNotFoundError: there is no such source.
-        ValueError: it cannot be read, or nothing in it fits.
+        ValueError: it cannot be read, or none of its convolutions fits.
     """
     source = Path(source).expanduser()
     if source.is_dir():
@@ -70,6 +70,9 @@ def initialize_from(net, source):
             weight.assign(value)
         else:
             unfilled.append(weight.path)
-    if len(unfilled) == len(net.weights):
-        raise ValueError(f"init: no weight of {source} fits the model {net.name}.")
+    if not any(len(w.shape) == 4 and w.path not in unfilled for w in net.weights):
+        raise ValueError(
+            f"init: no convolution of {source} fits this {net.name}; it may have been made with "
+            "other filters or another model."
+        )
     return unfilled

@@ -5,16 +5,19 @@ import dataclasses
 import importlib
 import json
 import logging
+import math
 import platform
 import sys
 from importlib import util
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 import keras_salnet
 from keras_salnet import losses, models
 from keras_salnet.data import pipeline
+from keras_salnet.data.sample import read_grey
 from keras_salnet.export import export_savedmodel, export_tflite
 from keras_salnet.files import atomic
 from keras_salnet.models.loading import initialize_from
@@ -25,7 +28,7 @@ from keras_salnet.training.graph import training_graph
 logger = logging.getLogger(__name__)
 
 
-def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit="auto", init=None):
+def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", init=None):
     """Train a model by `fit` and leave a run folder.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation
@@ -36,7 +39,6 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
         recipe: `Recipe`.
         dataset: `Dataset` with the splits ``train`` and ``val``.
         out: the folder to make; it may exist if it is empty.
-        data: what `dataset` was loaded from, for ``config.json``.
         seed: int ≥ 0, for the weights, the order of the data and the augmentation.
         mixed_precision: None, ``"bfloat16"`` or ``"float16"`` (with loss scaling).
         jit: compile by XLA: True, False, or ``"auto"``, Keras's choice.
@@ -61,8 +63,7 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
         net = _build(recipe)
         graph = training_graph(net, recipe.augment)
     if init is not None:
-        for path in initialize_from(net, init):
-            logger.warning("init: %s does not fit and starts anew.", path)
+        _report_unfilled(initialize_from(net, init), net, init)
     steps = -(-len(dataset["train"]) // recipe.batch_size)
     graph.compile(
         optimizer=keras.optimizers.Adam(learning_rate_schedule(recipe, steps)),
@@ -70,9 +71,14 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
         weighted_metrics=losses.streaming_metrics(),
         jit_compile=jit,
     )
+    batches = _batches(recipe, dataset, seed)
     out.mkdir(parents=True, exist_ok=True)
-    _write_config(out, recipe, data, dataset, seed, mixed_precision, init)
-    _fit(graph, net, recipe, dataset, steps, seed, out)
+    _write_config(out, recipe, dataset, seed, mixed_precision, init)
+    try:
+        _fit(graph, net, recipe, batches, steps, out)
+    except tf.errors.OpError:
+        _raise_for_unreadable_files(dataset)
+        raise
 
     net.load_weights(out / "best.weights.h5")
     if mixed_precision is not None:
@@ -80,12 +86,24 @@ def train(recipe, dataset, out, *, data=None, seed=0, mixed_precision=None, jit=
         weights = net.get_weights()
         net = _build(recipe.replace(backbone_weights=None))
         net.set_weights(weights)
-    with atomic(out / "model.keras") as draft:
-        net.save(draft)
     plot_curves(out / "history.csv", out / "training.png")
     export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
     export_tflite(net, out / "model.tflite")
+    with atomic(out / "model.keras") as draft:  # last: it marks a finished run
+        net.save(draft)
     return out
+
+
+def _report_unfilled(unfilled, net, source):
+    if unfilled:
+        layers = list(dict.fromkeys(path.split("/")[0] for path in unfilled))
+        logger.warning(
+            "init: %d of %d weights come from %s; these layers start anew, at least in part: %s",
+            len(net.weights) - len(unfilled),
+            len(net.weights),
+            source,
+            ", ".join(layers),
+        )
 
 
 def _build(recipe):
@@ -117,14 +135,21 @@ def learning_rate_schedule(recipe, steps):
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
 
 
-def _fit(graph, net, recipe, dataset, steps, seed, out):
+def _batches(recipe, dataset, seed):
+    """Training and validation batches."""
     shape = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": recipe.batch_size}
-    batches = pipeline.training_batches(
-        dataset["train"], seed=seed, augment=recipe.augment, **shape
+    return (
+        pipeline.training_batches(dataset["train"], seed=seed, augment=recipe.augment, **shape),
+        pipeline.validation_batches(dataset["val"], **shape),
     )
+
+
+def _fit(graph, net, recipe, batches, steps, out):
+    training, validation = batches
+    best = BestWeights(net, out / "best.weights.h5")
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
-        BestWeights(net, out / "best.weights.h5"),
+        best,
         keras.callbacks.CSVLogger(out / "history.csv"),
     ]
     if util.find_spec("tensorboard"):
@@ -132,19 +157,28 @@ def _fit(graph, net, recipe, dataset, steps, seed, out):
     else:
         logger.info("TensorBoard is not installed; logs/ is left out.")
     history = graph.fit(
-        batches,
+        training,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # the batches are shuffled already
-        validation_data=pipeline.validation_batches(dataset["val"], **shape),
+        validation_data=validation,
         callbacks=callbacks,
         verbose="auto" if sys.stdout.isatty() else 2,
     )
-    if len(history.epoch) < recipe.epochs:
+    if not math.isfinite(history.history["loss"][-1]) or best.best == math.inf:
+        kept = f"The best weights before that are in {best.path}. " if best.path.exists() else ""
         raise FloatingPointError(
-            f"the loss became NaN in epoch {len(history.epoch)}; try a smaller --learning-rate or "
-            f"no --mixed-precision. What was trained before is in {out}."
+            f"the loss became NaN or infinite in epoch {len(history.epoch)}. {kept}Try a smaller "
+            "--learning-rate, or no --mixed-precision."
         )
+
+
+def _raise_for_unreadable_files(dataset):
+    """TensorFlow's own error does not name the file that it could not read."""
+    for sample in (*dataset["train"], *dataset["val"]):
+        sample.read_image()
+        if sample.density is not None:
+            read_grey(sample.density)
 
 
 @contextlib.contextmanager
@@ -159,10 +193,10 @@ def _precision(mixed_precision):
         keras.config.set_dtype_policy(before)
 
 
-def _write_config(out, recipe, data, dataset, seed, mixed_precision, init):
+def _write_config(out, recipe, dataset, seed, mixed_precision, init):
     config = {
         "recipe": dataclasses.asdict(recipe),
-        "data": None if data is None else str(Path(data).expanduser().resolve()),
+        "data": dataset.source,
         "dataset": dataset.name,
         "seed": seed,
         "mixed_precision": mixed_precision,

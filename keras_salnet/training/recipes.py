@@ -1,6 +1,7 @@
 """How each model is trained: one recipe a paper, and one for the embedded displays."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 SCHEDULES = ("step", "cosine")
@@ -45,11 +46,17 @@ class Recipe:
     sim: float = -1.0
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "decay_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, not {self.learning_rate}.")
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("decay_every", 1),
+            ("warmup_epochs", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        for name in ("learning_rate", "decay_factor"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}.")
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}."
@@ -78,4 +85,5 @@ POPOUT = Recipe(
     schedule="cosine",
 )
 
+# By model; "popout" is for the embedded displays.
 RECIPES = {"vggrga": VGGRGA, "popout": POPOUT}

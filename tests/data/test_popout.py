@@ -121,7 +121,8 @@ def test_the_target_is_equally_likely_anywhere(targets):
     error = popout.SIZE / math.sqrt(12 * number)
     assert np.all(np.abs(offsets.mean(axis=0)) < 4 * error)
     # As far from the centre as uniform points are: no centre bias among the targets.
-    np.testing.assert_allclose(offsets.std(axis=0), popout.SIZE / math.sqrt(12), rtol=0.1)
+    side = popout.SIZE - 2 * popout._MARGIN
+    np.testing.assert_allclose(offsets.std(axis=0), side / math.sqrt(12), rtol=0.1)
     assert abs(np.corrcoef(offsets.T)[0, 1]) < 4 / math.sqrt(number)
     quadrants = collections.Counter(map(tuple, offsets > 0))
     spread = math.sqrt(number * 0.25 * 0.75)
