@@ -119,7 +119,7 @@ def learning_rate_schedule(recipe, steps):
     """The learning rate over a run of `steps` an epoch: a number or one of Keras's schedules."""
     rate, total = recipe.learning_rate, recipe.epochs * steps
     if recipe.schedule == "cosine":
-        warmup = min(recipe.warmup_epochs * steps, total - 1)
+        warmup = min(round(recipe.warmup_epochs * steps), total - 1)
         return keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else rate,
             total - warmup,

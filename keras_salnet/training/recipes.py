@@ -24,7 +24,7 @@ class Recipe:
         schedule: ``"step"``: the rate is multiplied by `decay_factor` after every `decay_every`
             epochs. ``"cosine"``: it rises over `warmup_epochs` and then falls as a cosine.
         decay_every, decay_factor: of ``"step"``.
-        warmup_epochs: of ``"cosine"``.
+        warmup_epochs: of ``"cosine"``; a part of an epoch will do.
         kl, cc, sim: weights of the loss.
     """
 
@@ -40,7 +40,7 @@ class Recipe:
     schedule: str = "step"
     decay_every: int = 3
     decay_factor: float = 0.1
-    warmup_epochs: int = 1
+    warmup_epochs: float = 1.0
     kl: float = 10.0
     cc: float = -1.0
     sim: float = -1.0
@@ -83,6 +83,7 @@ POPOUT = Recipe(
     batch_size=4,
     learning_rate=1e-3,
     schedule="cosine",
+    warmup_epochs=0.4,
 )
 
 # By model; "popout" is for the embedded displays.
