@@ -1,6 +1,6 @@
 """Draw a model's predictions on held-out images beside the ground truth, as one picture.
 
-    python docs/figure.py RUN [--data FOLDER] [--count 4] --out docs/popout.png
+    python docs/figure.py RUN [--data FOLDER] [--count 4] --out docs/popout.jpg
 
 Columns are images, spread evenly over the held-out split by their CC, from worst to best; rows are
 the image, where people looked, and the prediction over the image.
