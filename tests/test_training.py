@@ -140,15 +140,15 @@ def test_training_learns_two_displays(displays):
     )
     graph = training_graph(net)
     graph.compile(
-        keras.optimizers.Adam(3e-3),
+        keras.optimizers.Adam(5e-4),
         loss=losses.SaliencyLoss(),
         weighted_metrics=losses.streaming_metrics(),
     )
     batches = pipeline.training_batches(
         samples, (128, 128), fit="stretch", batch_size=2, seed=0, augment=False
     )
-    history = graph.fit(batches, epochs=10, steps_per_epoch=12, verbose=0, shuffle=False)
-    assert history.history["cc"][-1] > 0.6
+    history = graph.fit(batches, epochs=8, steps_per_epoch=12, verbose=0, shuffle=False)
+    assert history.history["cc"][-1] > 0.95
 
 
 def test_same_seed_same_weights(displays):
@@ -217,11 +217,12 @@ def test_init_starts_from_the_other_run(run, displays, tmp_path):
 
 @pytest.mark.slow
 def test_init_lists_what_does_not_fit(run, displays, tmp_path, caplog):
-    recipe = TINY.replace(epochs=1, model_args={"num_rga": 2})
+    recipe = TINY.replace(epochs=1, model_args={"multi_level_integration": False})
     train(recipe, load_dataset(displays), tmp_path / "run", init=run)
     listed = [record.getMessage() for record in caplog.records if "init:" in record.getMessage()]
-    assert any("block4_rga" in line for line in listed)
-    assert not any("block5_conv1" in line for line in listed)
+    (line,) = listed
+    assert "decoder4_conv1" in line
+    assert "block5_conv1" not in line
 
 
 def test_nan_loss_stops_with_a_message(displays, tmp_path):
