@@ -91,7 +91,7 @@ def test_nothing_fits(tmp_path):
     other.save(tmp_path / "other.keras")
     net = build()
     before = values(net)
-    with pytest.raises(ValueError, match=r"no weight of .*other.keras fits"):
+    with pytest.raises(ValueError, match=r"no convolution of .*other\.keras fits"):
         initialize_from(net, tmp_path / "other.keras")
     assert_filled(net, net, before, before)
 
