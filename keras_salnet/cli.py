@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import time
+from importlib import util
 from pathlib import Path
 
 from keras_salnet import __version__
@@ -22,7 +23,7 @@ RUNS = Path("runs")
 _OPTIONAL = {"default": argparse.SUPPRESS}
 
 # What a user's own mistake or machine raises: told in one line, without a traceback.
-_USER_ERRORS = (ValueError, OSError, FloatingPointError)
+_USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 
 
 def main(argv=None):
@@ -49,7 +50,26 @@ def main(argv=None):
     return 0
 
 
-def _import_tensorflow_quietly():
+def _start_keras(backend=None):
+    """Choose Keras's backend before it is imported.
+
+    The caller's, or the user's (KERAS_BACKEND), or TensorFlow, or, where that is not installed, JAX
+    or PyTorch.
+    """
+    backend = backend or os.environ.get("KERAS_BACKEND")
+    if not backend:
+        installed = (name for name in ("tensorflow", "jax", "torch") if util.find_spec(name))
+        backend = next(installed, None)
+        if backend is None:
+            raise ModuleNotFoundError(
+                "Keras needs TensorFlow, JAX or PyTorch; install one of them."
+            )
+    os.environ["KERAS_BACKEND"] = backend
+    if backend == "tensorflow":
+        _import_quietly("tensorflow")
+
+
+def _import_quietly(module):
     """TensorFlow greets every process with lines that no setting of its own silences."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
     sys.stderr.flush()
@@ -57,7 +77,7 @@ def _import_tensorflow_quietly():
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
-            importlib.import_module("tensorflow")
+            importlib.import_module(module)
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
@@ -92,11 +112,10 @@ def _add_train(commands):
     )
     parser.add_argument("--model", choices=names(), default="vggrga", help="which model")
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
-    parser.add_argument(
-        "--data",
-        metavar="FOLDER",
+    _add_data_arguments(
+        parser,
+        "'popout': the embedded displays, with a small recipe of their own",
         default="popout",
-        help="dataset's folder; 'popout': the embedded displays, with a small recipe of their own",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_OPTIONAL)
@@ -108,6 +127,20 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_OPTIONAL)
+    parser.add_argument(
+        "--encoder-rate",
+        type=float,
+        metavar="FACTOR",
+        help="multiply the learning rate by it for the encoder",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--freeze-encoder",
+        type=int,
+        metavar="N",
+        help="do not train the encoder in the first N epochs",
+        **_OPTIONAL,
+    )
     parser.add_argument(
         "--backbone-weights",
         metavar="WEIGHTS",
@@ -141,6 +174,39 @@ def _add_train(commands):
     )
 
 
+def _add_data_arguments(parser, more, **options):
+    parser.add_argument(
+        "--data",
+        metavar="NAME|FOLDER|TOML",
+        help=f"dataset: a folder, a public one's name, or a TOML file; {more}",
+        **options,
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images with bad files instead of stopping",
+    )
+
+
+def _checked_dataset(data, skip_bad):
+    from rich.console import Console
+
+    from keras_salnet.data import check, load_dataset
+
+    dataset = check(load_dataset(data), skip_bad, _progress(Console(stderr=True)))
+    logging.getLogger("keras_salnet").info("%s", dataset)
+    return dataset
+
+
+def _progress(console):
+    """Function (items, title) → items that shows a bar while they are gone through."""
+    from rich.progress import track
+
+    return lambda items, title: track(
+        items, title, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
 def _size(text):
     """'256' or '240x320' → (height, width)."""
     parts = text.lower().split("x")
@@ -156,7 +222,10 @@ def _train(arguments):
         recipe = recipe.replace(**_shape_of_run(arguments.init))
     changes = {
         name: given[name]
-        for name in ("epochs", "batch_size", "input_size", "learning_rate", "augment")
+        for name in (
+            *("epochs", "batch_size", "input_size", "augment"),
+            *("learning_rate", "encoder_rate", "freeze_encoder"),
+        )
         if name in given
     }
     if "num_rga" in given:
@@ -166,12 +235,10 @@ def _train(arguments):
         changes["backbone_weights"] = None if weights == "none" else weights
     recipe = recipe.replace(**changes)
 
-    from keras_salnet.data import load_dataset
-
-    dataset = load_dataset(arguments.data)
+    dataset = _checked_dataset(arguments.data, arguments.skip_bad)
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
-    _import_tensorflow_quietly()
+    _start_keras()
     from keras_salnet.training.fit import train
 
     out = train(
@@ -207,7 +274,8 @@ def _training_summary(out):
         ("history.csv", "losses of every epoch"),
         ("training.png", "the same as curves"),
     ):
-        lines.append(f"  {file:<16} {what}")
+        if (out / file).exists():
+            lines.append(f"  {file:<16} {what}")
     lines.append(f"Next: keras-salnet evaluate {out}")
     return "\n".join(lines)
 
@@ -234,8 +302,8 @@ def _newest_run():
 def _load_predictor(model):
     from keras_salnet.predictor import Predictor
 
-    if Path(model).suffix != ".tflite":  # which needs no TensorFlow
-        _import_tensorflow_quietly()
+    if Path(model).suffix != ".tflite":  # which needs no Keras
+        _start_keras()
     return Predictor.load(model)
 
 
@@ -244,12 +312,7 @@ def _add_evaluate(commands):
         commands, "evaluate", _evaluate, "Score a model on held-out images beside the centre bias."
     )
     _add_model_argument(parser, "model", nargs="?", **_OPTIONAL)
-    parser.add_argument(
-        "--data",
-        metavar="FOLDER",
-        help="dataset (default: what the run was trained on)",
-        **_OPTIONAL,
-    )
+    _add_data_arguments(parser, "default: what the run was trained on", **_OPTIONAL)
     parser.add_argument("--split", metavar="SPLIT", help="default: test, else val", **_OPTIONAL)
     parser.add_argument(
         "--convention",
@@ -271,9 +334,7 @@ def _evaluate(arguments):
     model = Path(given.get("model") or _newest_run())
 
     from rich.console import Console
-    from rich.progress import track
 
-    from keras_salnet.data import load_dataset
     from keras_salnet.evaluation import evaluate
     from keras_salnet.evaluation.table import summary_table
 
@@ -282,15 +343,9 @@ def _evaluate(arguments):
     data = given.get("data") or predictor.config.get("data")
     if data is None:
         raise ValueError(f"{model}: what it was trained on is not known; give --data.")
-    dataset = load_dataset(data)
+    dataset = _checked_dataset(data, arguments.skip_bad)
     evaluation = evaluate(
-        predictor,
-        dataset,
-        given.get("split"),
-        arguments.convention,
-        lambda samples, title: track(
-            samples, title, console=console, transient=True, disable=not console.is_terminal
-        ),
+        predictor, dataset, given.get("split"), arguments.convention, _progress(console)
     )
     console.print(summary_table(evaluation))
     targets = [arguments.json] if "json" in given else []
@@ -390,7 +445,11 @@ def _export(arguments):
     if arguments.out.is_dir() and not (arguments.out / "saved_model.pb").is_file():
         raise FileExistsError(f"{arguments.out}: is a folder of other things; nothing is replaced.")
 
-    _import_tensorflow_quietly()
+    if not util.find_spec("tensorflow"):
+        raise ModuleNotFoundError(
+            f"the export as {arguments.format} needs TensorFlow; run it where that is installed."
+        )
+    _start_keras("tensorflow")
     from keras_salnet.export import export_savedmodel, export_tflite
     from keras_salnet.models import load_model
     from keras_salnet.predictor import run_config
@@ -413,12 +472,20 @@ def _models(arguments):
 
 
 def _add_datasets(commands):
-    _add_command(
+    parser = _add_command(
         commands,
         "datasets",
         _datasets,
-        "List the public datasets that are described, and where to get them.",
+        "List the public datasets that are described, and where to get them; or check one.",
     )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    check = _add_command(
+        actions,
+        "check",
+        _datasets_check,
+        "Decode every file of a dataset and see that image and ground truth belong together.",
+    )
+    check.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
 
 
 def _datasets(arguments):
@@ -427,6 +494,11 @@ def _datasets(arguments):
     for name, description in descriptions().items():
         print(f"{name:<10} {description['title']}")
         print(f"{'':<10} {description['url']} (licence: {description['licence']})")
+
+
+def _datasets_check(arguments):
+    _checked_dataset(arguments.data, skip_bad=False)
+    print("Every file can be used.")
 
 
 if __name__ == "__main__":

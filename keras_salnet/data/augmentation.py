@@ -19,11 +19,27 @@ def identity_warp():
     return np.array([1, 0, 0, 0, 1, 0, 0, 1, 1], np.float32)
 
 
-def draw_warps(seed, epoch, samples):
-    """Draw what augmentation does to each sample in one epoch.
+def draw_epoch(seed, epoch, samples, augment):
+    """Draw the order of one epoch and what augmentation does in it.
 
     A pure function of its arguments, on numpy: every backend, worker and resumed run draws the
     same.
+
+    Args:
+        seed, epoch: ints ≥ 0.
+        samples: int, the number of samples.
+        augment: draw warps, else the identity.
+
+    Returns:
+        ((n,) int64 permutation of the samples, (n, 9) float32 warps in that order).
+    """
+    order = np.random.default_rng((0, seed, epoch)).permutation(samples)
+    warps = draw_warps(seed, epoch, order) if augment else np.tile(identity_warp(), (samples, 1))
+    return order, warps
+
+
+def draw_warps(seed, epoch, samples):
+    """Draw what augmentation does to each sample in one epoch, whatever their order.
 
     Args:
         seed, epoch: ints ≥ 0.

@@ -1,11 +1,13 @@
 """Datasets: what `--data` names → samples, split."""
 
+import dataclasses
 import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_salnet.data import popout, readers
+from keras_salnet.data.sample import image_size
 
 # Where the datasets' TOML files are: beside the package in a checkout and an editable install,
 # inside it in a wheel.
@@ -14,9 +16,17 @@ _DESCRIPTION_FOLDERS = (
     Path(__file__).parents[2] / "datasets",
 )
 
-# For data that comes without one: 1° of visual angle at the common 640x480 on a desk.
-_DEFAULT_SIGMA = 19.0
+# Where datasets given by their public name lie; the environment variable, or this folder.
+_HOME_VARIABLE, _HOME = "KERAS_SALNET_DATA", "data"
+
+# For data that comes without them. About 1° of visual angle: it is 24 of OSIE's 800 pixels and 19
+# of SALICON's 640.
+_DEFAULT_SIGMA_OF_WIDTH = 0.03
 _DEFAULT_VALIDATION = 0.1
+
+# Keys of a description: for people, and for the reader.
+_ABOUT = {"name", "title", "licence", "url", "citation"}
+_SETTINGS = {"path", "layout", "sigma", "sigma_of_width", "splits", "images", "maps", "fixations"}
 
 
 @dataclass(frozen=True)
@@ -50,58 +60,150 @@ class Dataset:
         """The split to evaluate on: the test split, or the validation split where there is none."""
         return "test" if "test" in self.splits else "val"
 
+    def replace(self, splits):
+        """A copy with other splits."""
+        return dataclasses.replace(self, splits=splits)
+
+    def __str__(self):
+        """Its name and what it holds, in a line: sizes of the splits, where densities come from."""
+        sizes = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
+        made = [s for samples in self.splits.values() for s in samples if s.density is None]
+        if not made:
+            return f"{self.name}: {sizes} images with density maps"
+        sigmas = {round(s.sigma, 1) for s in made if s.sigma is not None}
+        sigma = "–".join(f"{value:g}" for value in sorted({min(sigmas), max(sigmas)}))
+        return f"{self.name}: {sizes} images; densities from fixations with σ = {sigma} pixels"
+
 
 def descriptions():
     """The public datasets that are described: name → its TOML as a dict, sorted by name.
 
-    Each has `name`, `title`, `layout`, `sigma` (pixels), `splits` (images of each split in the
-    order of file names), `licence`, `url`, `citation`.
+    Each has `name`, `title`, `licence`, `url`, `citation`, `layout` and what its reader needs; the
+    keys are explained in ``datasets/README.md``.
     """
     for folder in _DESCRIPTION_FOLDERS:
         files = sorted(folder.glob("*.toml"))
         if files:
-            return {path.stem: tomllib.loads(path.read_text("utf-8")) for path in files}
+            return {path.stem: _read_description(path) for path in files}
     raise FileNotFoundError(
         "the datasets' descriptions (datasets/*.toml) are not installed; reinstall keras-salnet."
     )
 
 
+def _read_description(path):
+    """A dataset's TOML as a dict, checked."""
+    try:
+        description = tomllib.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from None
+    unknown = sorted(description.keys() - _ABOUT - _SETTINGS)
+    if unknown:
+        known = ", ".join(sorted(_ABOUT | _SETTINGS))
+        raise ValueError(f"{path}: unknown key {', '.join(unknown)}; the keys are {known}.")
+    for key in _ABOUT | {"path", "images", "maps", "fixations"}:
+        if not isinstance(description.get(key, ""), str):
+            raise ValueError(f"{path}: {key} must be a string, not {description[key]!r}.")
+    for key in ("sigma", "sigma_of_width"):
+        value = description.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{path}: {key} must be a positive number, not {value!r}.")
+    if "sigma" in description and "sigma_of_width" in description:
+        raise ValueError(f"{path}: sigma and sigma_of_width exclude each other; give one.")
+    layout = description.get("layout")
+    if layout not in (None, *readers.LAYOUTS):
+        raise ValueError(
+            f"{path}: layout must be one of {', '.join(readers.LAYOUTS)}, not {layout!r}."
+        )
+    splits = description.get("splits", {})
+    sizes = splits.values() if isinstance(splits, dict) else [None]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"{path}: splits must give each split its number of images.")
+    return description
+
+
 def load_dataset(data="popout"):
     """Read a dataset.
 
+    Nothing is decoded yet: `keras_salnet.data.check` finds what cannot be.
+
     Args:
-        data: ``"popout"`` for the embedded displays, or a dataset's folder. A folder named as one
-            of `descriptions()` is read by its layout, σ and splits; of any other one the layout is
-            detected, σ is 19 pixels and, where the layout has no splits, its last tenth by file
-            name is for validation.
+        data: one of
+
+            - ``"popout"``: the embedded displays;
+            - a dataset's folder. One named as one of `descriptions()` is read by its description;
+              of any other the layout is detected, σ is 3 % of the image's width and, where there
+              are no splits, the last tenth by file name is for validation;
+            - a TOML file of one's own, with the same keys; its `path` is the folder (relative to
+              the file, and by default the file's own);
+            - a name of `descriptions()`: its folder of this name is looked for in the folder
+              ``data``, or the one that the environment variable KERAS_SALNET_DATA names.
 
     Returns:
         `Dataset` with at least the splits ``train`` and ``val``.
 
     Raises:
-        FileNotFoundError: there is no such folder, or a file of it is missing.
-        ValueError: it has none of the known layouts, or fewer images than its splits need.
+        FileNotFoundError: there is no such file or folder.
+        ValueError: the folder has none of the known layouts, or another number of images than its
+            splits need; the TOML file is not such a one.
 
     Example:
         >>> load_dataset("/data/osie")  # doctest: +SKIP
         Dataset(name='osie')
     """
     if data == "popout":
-        folder, name, source = popout.folder(), data, data
-    else:
-        folder = Path(data).expanduser()
-        source = os.path.abspath(folder)
-        name = Path(source).name  # as the user calls it, be it a link
-    description = descriptions().get(name.lower(), {})
+        return _read(popout.folder(), "popout", "popout", {})
+    path = Path(data).expanduser()
+    source = os.path.abspath(path)
+    name = Path(source).name  # as the user calls it, be it a link
+    if path.suffix == ".toml" and path.is_file():
+        description = _read_description(path)
+        folder = path.parent / Path(description.get("path", ".")).expanduser()
+        return _read(folder, description.get("name", path.stem), source, description)
+    public = descriptions()
+    if not path.exists() and str(data).lower() in public:
+        return load_dataset(_home(str(data).lower(), public))
+    return _read(path, name, source, public.get(name.lower(), {}))
+
+
+def _home(name, public):
+    home = Path(os.environ.get(_HOME_VARIABLE, _HOME)).expanduser()
+    if not (home / name).is_dir():
+        raise FileNotFoundError(
+            f"{name}: there is no folder {home / name}. Get the dataset from {public[name]['url']} "
+            f"(licence: {public[name]['licence']}) and give its folder, or put it in {home}/ or "
+            f"where {_HOME_VARIABLE} says."
+        )
+    return home / name
+
+
+def _read(folder, name, source, description):
     layout = description.get("layout") or readers.detect_layout(folder)
+    places = {
+        key: description[key] for key in ("images", "maps", "fixations") if key in description
+    }
     _, read = readers.LAYOUTS[layout]
-    splits = read(folder, description.get("sigma", _DEFAULT_SIGMA))
+    splits = read(folder, **places)
     if "all" in splits:
         splits = _split(splits["all"], description.get("splits"), folder)
     missing = {"train", "val"} - splits.keys()
     if missing:
         raise ValueError(f"{folder}: has no split {' and no split '.join(sorted(missing))}.")
+    splits = {
+        split: [_with_sigma(sample, description) for sample in samples]
+        for split, samples in splits.items()
+    }
     return Dataset(name, splits, source)
+
+
+def _with_sigma(sample, description):
+    sigma = description.get("sigma")
+    if sigma is None and sample.density is None:
+        try:
+            width = image_size(sample.image)[1]
+        except (OSError, ValueError):
+            return sample  # for `keras_salnet.data.check` to tell
+        sigma = width * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
+    return dataclasses.replace(sample, sigma=sigma)
 
 
 def _split(samples, sizes, folder):

@@ -1,5 +1,7 @@
 """The tf.data pipeline: samples → batches in the network's frame.
 
+`keras_salnet.data.pydataset` has the same two functions without TensorFlow.
+
 A dataset yields dicts of ``image`` (B, H, W, 3) float32 RGB 0…255, ``density`` (B, H, W, 1) float32
 that sums to 1, ``mask`` (B, H, W, 1) float32, 1 where the frame shows the image, and ``warp``
 (B, 9) float32, what `Augment` is to do.
@@ -8,7 +10,7 @@ that sums to 1, ``mask`` (B, H, W, 1) float32, 1 where the frame shows the image
 import numpy as np
 import tensorflow as tf
 
-from keras_salnet.data.augmentation import WARP_SIZE, draw_warps, identity_warp
+from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
 from keras_salnet.data.geometry import fit_box
 from keras_salnet.data.sample import exif_orientation
 
@@ -34,10 +36,7 @@ def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_ep
     load = _loader(samples, frame, fit)
 
     def draws(epoch):
-        order = np.random.default_rng((0, seed, epoch)).permutation(len(samples))
-        if augment:
-            return order, draw_warps(seed, epoch, order)
-        return order, np.tile(identity_warp(), (len(samples), 1))
+        return draw_epoch(seed, epoch, len(samples), augment)
 
     def one_epoch(epoch):
         order, warps = tf.numpy_function(draws, [epoch], (tf.int64, tf.float32))

@@ -1,11 +1,13 @@
-"""Layouts on disk → samples. One function a layout: (folder, sigma) → list of `Sample` a split."""
+"""Layouts on disk → samples. One function a layout: folder → {split: list of `Sample`}."""
 
+import csv
+import dataclasses
 import logging
 from pathlib import Path
 
 import numpy as np
 
-from keras_salnet.data.sample import Sample, image_size
+from keras_salnet.data.sample import Sample, image_size, join_observers, points_inside
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def list_images(folder):
     return images
 
 
-def read_stimuli_eye(folder, sigma):
+def read_stimuli_eye(folder):
     """The layout of OSIE and its family: ``stimuli/`` and ``eye/fixations.mat``.
 
     The file holds, for each image, its name and each observer's fixations, in 0-based pixels of
@@ -40,47 +42,44 @@ def read_stimuli_eye(folder, sigma):
 
     Args:
         folder: the dataset's folder.
-        sigma: of the Gaussian that makes the densities, in pixels.
 
     Returns:
         ``{"all": samples}`` in the order of the file names: the layout knows no splits.
 
     Raises:
-        FileNotFoundError, ValueError: a file is missing or not of this layout.
+        FileNotFoundError, ValueError: the file is missing or not of this layout.
     """
     folder = Path(folder)
-    images = {path.name: path for path in list_images(folder / "stimuli")}
+    images = list_images(folder / "stimuli")
     path = folder / "eye" / "fixations.mat"
+    gaze = {folder / "stimuli" / name: points for name, points in _read_fixations_mat(path)}
+    return {"all": _samples_of_gaze(images, gaze, path)}
+
+
+def _samples_of_gaze(images, gaze, source):
+    """A sample for each image and for each key of gaze: image → (points, observer)."""
     samples, dropped = [], 0
-    for name, observers in _read_fixations_mat(path):
-        if name not in images:
-            raise FileNotFoundError(f"{path} speaks of {name}, which is not in {folder}/stimuli.")
-        points = np.concatenate([np.zeros((0, 2)), *observers])
-        observer = np.repeat(np.arange(len(observers)), [len(p) for p in observers])
-        inside = points_inside(points, image_size(images[name]))
-        dropped += int(np.sum(~inside))
-        samples.append(
-            Sample(
-                image=images[name],
-                fixations=points[inside],
-                observer=observer[inside],
-                sigma=sigma,
-            )
-        )
+    for image in sorted({*images, *gaze}):
+        points, observer = gaze.get(image, (None, None))
+        if points is not None and (size := _size_if_readable(image)):
+            inside = points_inside(points, size)
+            dropped += int(np.sum(~inside))
+            points, observer = points[inside], None if observer is None else observer[inside]
+        samples.append(Sample(image, fixations=points, observer=observer))
     if dropped:
-        logger.warning("%s: %d fixations lie outside their image and are dropped.", path, dropped)
-    return {"all": sorted(samples, key=lambda sample: sample.image.name)}
+        logger.warning("%s: %d fixations lie outside their image and are dropped.", source, dropped)
+    return samples
 
 
-def points_inside(points, size):
-    """(n,) bool: which points (x, y) lie inside an image of (height, width); NaN does not."""
-    height, width = size
-    x, y = points[:, 0], points[:, 1]
-    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+def _size_if_readable(image):
+    try:
+        return image_size(image)
+    except (OSError, ValueError):
+        return None  # for `keras_salnet.data.check` to tell
 
 
 def _read_fixations_mat(path):
-    """Yield (image name, list of (k, 2) points, one an observer)."""
+    """Yield (image name, (points, observer))."""
     import scipy.io  # 0.3 s that other layouts need not wait for
 
     if not path.is_file():
@@ -89,8 +88,8 @@ def _read_fixations_mat(path):
         cells = scipy.io.loadmat(path)["fixations"].ravel()
         for cell in cells:
             record = cell[0, 0]
-            subjects = [subject[0, 0] for subject in record["subjects"].ravel()]
-            yield str(record["img"].item()), [_points(subject) for subject in subjects]
+            subjects = [_points(subject[0, 0]) for subject in record["subjects"].ravel()]
+            yield str(record["img"].item()), join_observers(subjects)
     except Exception as error:  # what scipy raises on a broken file has no common base
         raise ValueError(
             f"{path}: not a fixations.mat of OSIE's family (a cell array `fixations` of `img` and "
@@ -104,56 +103,132 @@ def _points(subject):
     return np.stack([x, y], axis=1)
 
 
-def read_salicon(folder, sigma):
-    """SALICON's layout: ``images/``, ``maps/`` and ``fixations/``, each with a folder a split.
+def read_folders(folder, images="images", maps="maps", fixations="fixations"):
+    """Images, density maps and fixations in folders of their own, as SALICON and many others.
 
-    Maps and fixation maps have their image's name and end in ``.png``. A split may lack its
-    fixations, or its maps where it has fixations.
+    A map has its image's name, but for the ending. Fixations are one file an image too: a fixation
+    map (an image, non-zero where somebody looked) or SALICON's ``.mat``; or all in one CSV table,
+    ``fixations.csv``, with the columns ``image`` (its path below `images`), ``x``, ``y`` (0-based
+    pixels) and, where known, ``observer``. Maps or fixations may be missing altogether. Each of
+    the folders may be divided by split (``images/train``, ``maps/train``, …).
 
     Args:
         folder: the dataset's folder.
-        sigma: used where a split has fixations and no maps.
+        images, maps, fixations: names of the folders, or of the table.
 
     Returns:
-        ``{split: samples}`` for the splits that have ground truth.
+        ``{split: samples}`` for the splits that have ground truth, or ``{"all": samples}`` of
+        undivided folders, in the order of the file names. The file of an image that lacks its
+        partner is expected as ``.png``; `keras_salnet.data.check` finds that it is not there.
 
     Raises:
-        FileNotFoundError: a folder or a map is missing.
+        FileNotFoundError: a folder is missing.
+        ValueError: two files would be partners of the same image, or the table is not such a one.
     """
     folder = Path(folder)
-    splits = {}
-    for images in sorted(p for p in (folder / "images").iterdir() if p.is_dir()):
-        split = images.name
-        maps, fixations = folder / "maps" / split, folder / "fixations" / split
-        if not (maps.is_dir() or fixations.is_dir()):
-            continue  # SALICON's test split keeps its ground truth to itself
-        splits[split] = [
-            Sample(
-                image=image,
-                density=_partner(image, maps),
-                fixations=_partner(image, fixations),
-                sigma=sigma,
-            )
-            for image in list_images(images)
-        ]
-    if not splits:
-        raise FileNotFoundError(f"{folder}: no split has both images and maps or fixations.")
-    return splits
+    images, maps, fixations = folder / images, folder / maps, folder / fixations
+    table = fixations if fixations.suffix == ".csv" else fixations.with_suffix(".csv")
+    if not (maps.is_dir() or fixations.is_dir() or table.is_file()):
+        raise FileNotFoundError(
+            f"{folder}: has neither {maps.name}/, {fixations.name}/ nor {table}."
+        )
+    splits = [path.name for path in _folders(images)]
+    gaze = _read_table(table, images, splits) if table.is_file() else {}
+    samples = {}
+    for split in splits or ["."]:
+        files = list_images(images / split)
+        _by_stem(files)  # refuses two images that would share their maps
+        if gaze:
+            inside = {image: gaze[image] for image in gaze if image.parent == images / split}
+            here = _samples_of_gaze(files, inside, table)
+        else:
+            here = [Sample(image) for image in files]
+        for kind, place in (("density", maps / split), ("fixations", fixations / split)):
+            here = _with_partners(here, kind, place)
+        if any(sample.density or sample.fixations is not None for sample in here):
+            samples[split] = here  # SALICON's test split keeps its ground truth to itself
+    return {"all": samples["."]} if not splits else samples
 
 
-def _partner(image, folder):
+def _folders(folder):
     if not folder.is_dir():
-        return None
-    path = folder / f"{image.stem}.png"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: {image} has no partner of this name.")
-    return path
+        raise FileNotFoundError(f"{folder}: there is no such folder.")
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-# Which files show that a folder has a layout, and its reader.
+def _with_partners(samples, kind, folder):
+    """The samples with their file in `folder` as their `kind`, where there is such a folder."""
+    if not folder.is_dir():
+        return samples
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    partners = _by_stem(path for path in files if path.suffix.lower() in IMAGE_ENDINGS)
+    if kind == "fixations":  # points tell more than a map of them
+        partners |= _by_stem(path for path in files if path.suffix.lower() == ".mat")
+    lonely = sorted(partners.keys() - {sample.name for sample in samples})
+    if lonely:
+        logger.warning("%s: %d files belong to no image: %s", folder, len(lonely), _some(lonely))
+    return [
+        dataclasses.replace(
+            sample, **{kind: partners.get(sample.name, folder / f"{sample.name}.png")}
+        )
+        for sample in samples
+    ]
+
+
+def _some(names):
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _by_stem(files):
+    partners = {}
+    for path in sorted(files):
+        other = partners.setdefault(path.stem, path)
+        if other != path:
+            raise ValueError(f"{other} and {path.name} differ in their ending only; remove one.")
+    return partners
+
+
+def _read_table(path, images, splits):
+    """A table of fixations → image → (points, observer)."""
+    rows = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        missing = {"image", "x", "y"} - set(table.fieldnames or ())
+        if missing:
+            raise ValueError(
+                f"{path}: has no column {' and no column '.join(sorted(missing))}; its first line "
+                "must name the columns image, x, y and, where known, observer."
+            )
+        for row in table:
+            where = f"{path}, line {table.line_num}"
+            name = Path(row["image"])
+            if splits and (len(name.parts) < 2 or name.parts[0] not in splits):
+                raise ValueError(
+                    f"{where}: image must be given with its split, such as {splits[0]}/{name.name},"
+                    f" not {row['image']!r}."
+                )
+            try:
+                point = float(row["x"]), float(row["y"])
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"{where}: x and y must be numbers, not {row['x']!r} and {row['y']!r}."
+                ) from None
+            rows.setdefault(images / name, []).append((point, row.get("observer")))
+    gaze = {}
+    for image, entries in rows.items():
+        points, observers = zip(*entries, strict=True)
+        known = None not in observers
+        gaze[image] = (
+            np.array(points),
+            np.unique(observers, return_inverse=True)[1] if known else None,
+        )
+    return gaze
+
+
+# Which of these files, one of each group, show that a folder has a layout, and its reader.
 LAYOUTS = {
-    "stimuli_eye": (("stimuli", "eye/fixations.mat"), read_stimuli_eye),
-    "salicon": (("images", "maps"), read_salicon),
+    "stimuli_eye": ((("stimuli",), ("eye/fixations.mat",)), read_stimuli_eye),
+    "folders": ((("images",), ("maps", "fixations", "fixations.csv")), read_folders),
 }
 
 
@@ -168,7 +243,10 @@ def detect_layout(folder):
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder.")
     for layout, (marks, _) in LAYOUTS.items():
-        if all((folder / mark).exists() for mark in marks):
+        if all(any((folder / mark).exists() for mark in group) for group in marks):
             return layout
-    wanted = "; ".join(f"{layout}: {' + '.join(marks)}" for layout, (marks, _) in LAYOUTS.items())
+    wanted = "; ".join(
+        f"{layout}: {' + '.join(' or '.join(group) for group in marks)}"
+        for layout, (marks, _) in LAYOUTS.items()
+    )
     raise ValueError(f"{folder}: has none of the known layouts ({wanted}).")

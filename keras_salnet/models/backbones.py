@@ -1,6 +1,7 @@
 """Encoders: the convolutional part of a published classifier, and where its weights come from."""
 
 import contextlib
+import re
 import socket
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def vgg16_stages(images, filters=64, after_block=None):
             x = after_block(x, block)
         stages.append(x)
     return stages
+
+
+def encoder_layers(model):
+    """The layers of a model that hold the weights of its pretrained encoder."""
+    return [layer for layer in model.layers if re.fullmatch(r"block\d_conv\d", layer.name)]
 
 
 def load_vgg16_weights(model, source):

@@ -12,18 +12,26 @@ from importlib import util
 from pathlib import Path
 
 import keras
-import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
 import keras_salnet
 from keras_salnet import losses, models
-from keras_salnet.data import pipeline
-from keras_salnet.data.sample import read_grey
-from keras_salnet.export import export_savedmodel, export_tflite
+from keras_salnet.data.integrity import check
 from keras_salnet.files import atomic
+from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
 from keras_salnet.training.callbacks import BestWeights
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
+from keras_salnet.training.optimizer import ScaledAdam
+
+# tf.data and the exports are TensorFlow's; everything else runs on any of Keras's backends.
+_ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+if _ON_TENSORFLOW:
+    from keras_salnet.data import pipeline
+    from keras_salnet.export import export_savedmodel, export_tflite
+else:
+    from keras_salnet.data import pydataset as pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +40,13 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
     """Train a model by `fit` and leave a run folder.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation
-    loss), ``model.keras`` (with these weights), ``logs/`` for TensorBoard where it is installed,
-    ``saved_model/1/``, ``model.tflite`` and ``training.png``.
+    loss), ``model.keras`` (with these weights) and ``training.png``; on the TensorFlow backend also
+    ``saved_model/1/``, ``model.tflite`` and, where TensorBoard is installed, its ``logs/``.
 
     Args:
         recipe: `Recipe`.
-        dataset: `Dataset` with the splits ``train`` and ``val``.
+        dataset: `Dataset` with the splits ``train`` and ``val``; `keras_salnet.data.check` it
+            first, for a bad file stops the training.
         out: the folder to make; it may exist if it is empty.
         seed: int ≥ 0, for the weights, the order of the data and the augmentation.
         mixed_precision: None, ``"bfloat16"`` or ``"float16"`` (with loss scaling).
@@ -59,25 +68,23 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
     keras.utils.set_random_seed(seed)
     if init is not None:
         recipe = recipe.replace(backbone_weights=None)
+    elif recipe.freeze_encoder and recipe.backbone_weights is None:
+        raise ValueError(
+            "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
+        )
     with _precision(mixed_precision):
         net = _build(recipe)
         graph = training_graph(net, recipe.augment)
     if init is not None:
         _report_unfilled(initialize_from(net, init), net, init)
-    steps = -(-len(dataset["train"]) // recipe.batch_size)
-    graph.compile(
-        optimizer=keras.optimizers.Adam(learning_rate_schedule(recipe, steps)),
-        loss=losses.SaliencyLoss(recipe.kl, recipe.cc, recipe.sim),
-        weighted_metrics=losses.streaming_metrics(),
-        jit_compile=jit,
-    )
-    batches = _batches(recipe, dataset, seed)
     out.mkdir(parents=True, exist_ok=True)
     _write_config(out, recipe, dataset, seed, mixed_precision, init)
     try:
-        _fit(graph, net, recipe, batches, steps, out)
-    except tf.errors.OpError:
-        _raise_for_unreadable_files(dataset)
+        _fit(graph, net, recipe, dataset, seed, jit, out)
+    except FloatingPointError:
+        raise
+    except Exception:
+        check(dataset)  # raises where it was a file; TensorFlow does not name those it cannot read
         raise
 
     net.load_weights(out / "best.weights.h5")
@@ -87,8 +94,11 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
         net = _build(recipe.replace(backbone_weights=None))
         net.set_weights(weights)
     plot_curves(out / "history.csv", out / "training.png")
-    export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
-    export_tflite(net, out / "model.tflite")
+    if _ON_TENSORFLOW:
+        export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
+        export_tflite(net, out / "model.tflite")
+    else:
+        logger.info("No TensorFlow exports: `keras-salnet export` makes them where TensorFlow is.")
     with atomic(out / "model.keras") as draft:  # last: it marks a finished run
         net.save(draft)
     return out
@@ -135,50 +145,74 @@ def learning_rate_schedule(recipe, steps):
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
 
 
-def _batches(recipe, dataset, seed):
-    """Training and validation batches."""
-    shape = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": recipe.batch_size}
-    return (
-        pipeline.training_batches(dataset["train"], seed=seed, augment=recipe.augment, **shape),
-        pipeline.validation_batches(dataset["val"], **shape),
-    )
+def _from(schedule, first_step):
+    """A learning rate, for an optimizer that starts at a later step."""
+    return _From(schedule, first_step) if isinstance(schedule, LearningRateSchedule) else schedule
 
 
-def _fit(graph, net, recipe, batches, steps, out):
-    training, validation = batches
+class _From(LearningRateSchedule):
+    def __init__(self, schedule, first_step):
+        self.schedule = schedule
+        self.first_step = first_step
+
+    def __call__(self, step):
+        return self.schedule(step + self.first_step)
+
+
+def _fit(graph, net, recipe, dataset, seed, jit, out):
+    """Fit, in two parts where the encoder is frozen at first."""
+    frame = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": recipe.batch_size}
+    steps = -(-len(dataset["train"]) // recipe.batch_size)
+    rate = learning_rate_schedule(recipe, steps)
     best = BestWeights(net, out / "best.weights.h5")
     callbacks = [
         keras.callbacks.TerminateOnNaN(),
         best,
-        keras.callbacks.CSVLogger(out / "history.csv"),
+        keras.callbacks.CSVLogger(out / "history.csv", append=True),
     ]
-    if util.find_spec("tensorboard"):
+    if _ON_TENSORFLOW and util.find_spec("tensorboard"):
         callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
-    else:
-        logger.info("TensorBoard is not installed; logs/ is left out.")
-    history = graph.fit(
-        training,
-        epochs=recipe.epochs,
-        steps_per_epoch=steps,
-        shuffle=False,  # the batches are shuffled already
-        validation_data=validation,
-        callbacks=callbacks,
-        verbose="auto" if sys.stdout.isatty() else 2,
-    )
-    if not math.isfinite(history.history["loss"][-1]) or best.best == math.inf:
-        kept = f"The best weights before that are in {best.path}. " if best.path.exists() else ""
-        raise FloatingPointError(
-            f"the loss became NaN or infinite in epoch {len(history.epoch)}. {kept}Try a smaller "
-            "--learning-rate, or no --mixed-precision."
+    encoder = encoder_layers(net)
+    thaw = min(recipe.freeze_encoder, recipe.epochs)
+    for first, last in ((0, thaw), (thaw, recipe.epochs)):
+        if first == last:
+            continue
+        for layer in encoder:
+            layer.trainable = first >= thaw
+        # What is trained, and so its optimizer, is fixed when a model is compiled.
+        graph.compile(
+            optimizer=_adam(_from(rate, first * steps), encoder, recipe),
+            loss=losses.SaliencyLoss(recipe.kl, recipe.cc, recipe.sim),
+            weighted_metrics=losses.streaming_metrics(),
+            jit_compile=jit,
         )
+        history = graph.fit(
+            pipeline.training_batches(
+                dataset["train"], seed=seed, augment=recipe.augment, first_epoch=first, **frame
+            ),
+            initial_epoch=first,
+            epochs=last,
+            steps_per_epoch=steps,
+            shuffle=False,  # the batches are shuffled already
+            validation_data=pipeline.validation_batches(dataset["val"], **frame),
+            callbacks=callbacks,
+            verbose="auto" if sys.stdout.isatty() else 2,
+        )
+        if not math.isfinite(history.history["loss"][-1]) or best.best == math.inf:
+            kept = f"The best weights before are in {best.path}. " if best.path.exists() else ""
+            raise FloatingPointError(
+                f"the loss became NaN or infinite in epoch {history.epoch[-1] + 1}. {kept}Try a "
+                "smaller --learning-rate, or no --mixed-precision."
+            )
+    for layer in encoder:
+        layer.trainable = True
 
 
-def _raise_for_unreadable_files(dataset):
-    """TensorFlow's own error does not name the file that it could not read."""
-    for sample in (*dataset["train"], *dataset["val"]):
-        sample.read_image()
-        if sample.density is not None:
-            read_grey(sample.density)
+def _adam(rate, encoder, recipe):
+    if recipe.encoder_rate == 1:
+        return keras.optimizers.Adam(rate)
+    weights = [weight for layer in encoder for weight in layer.weights]
+    return ScaledAdam(rate, weights, recipe.encoder_rate)
 
 
 @contextlib.contextmanager

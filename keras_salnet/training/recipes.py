@@ -25,6 +25,8 @@ class Recipe:
             epochs. ``"cosine"``: it rises over `warmup_epochs` and then falls as a cosine.
         decay_every, decay_factor: of ``"step"``.
         warmup_epochs: of ``"cosine"``; a part of an epoch will do.
+        encoder_rate: factor of the learning rate for the encoder, ≥ 0.
+        freeze_encoder: number of epochs, from the first, in which the encoder is not trained.
         kl, cc, sim: weights of the loss.
     """
 
@@ -41,6 +43,8 @@ class Recipe:
     decay_every: int = 3
     decay_factor: float = 0.1
     warmup_epochs: float = 1.0
+    encoder_rate: float = 1.0
+    freeze_encoder: int = 0
     kl: float = 10.0
     cc: float = -1.0
     sim: float = -1.0
@@ -51,6 +55,8 @@ class Recipe:
             ("batch_size", 1),
             ("decay_every", 1),
             ("warmup_epochs", 0),
+            ("encoder_rate", 0),
+            ("freeze_encoder", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")

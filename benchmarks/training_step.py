@@ -1,0 +1,432 @@
+"""A training step and an inference of VGGRGA(3): keras-salnet against its twin in PyTorch.
+
+    python benchmarks/training_step.py
+    python benchmarks/training_step.py --backend jax --precision bfloat16 --batch 32 --steps 10
+
+The twin (torch_vggrga.py) has the same layers, loss and optimizer; before anything is timed, this
+script checks that it computes the same from the same weights. It comes with RGA in the direct form
+of the paper's public code and in our linear one, in both memory formats; ratios are against the
+direct form. The second command measures on the accelerator that JAX sees and on CUDA, compiled
+and eager.
+"""
+
+import argparse
+import functools
+import importlib.util
+import itertools
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from _measure import (
+    MIB,
+    TENSORFLOW_ON_CPU,
+    limit_tensorflow,
+    measure,
+    measure_in_rounds,
+    peak_memory,
+    print_table,
+    time_calls,
+    times,
+)
+
+LEARNING_RATE = 1e-4
+TOLERANCE = 1e-4
+
+
+def fixed_batch(arguments):
+    """What both sides train on: a dict as of `keras_salnet.data`."""
+    random = np.random.default_rng(0)
+    frame = (arguments.batch, arguments.size, arguments.size)
+    return {
+        "image": random.uniform(0, 255, (*frame, 3)).astype("float32"),
+        "density": random.random((*frame, 1)).astype("float32") ** 8,
+        "mask": np.ones((*frame, 1), "float32"),
+        "warp": np.zeros((arguments.batch, 9), "float32"),  # for augmentation, which is left out
+    }
+
+
+# Keras
+
+
+def build_keras(arguments, precision):
+    """The model, and the compiled graph that `keras-salnet train` fits."""
+    import keras
+
+    from keras_salnet import losses, models
+    from keras_salnet.training.graph import training_graph
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    net = models.VGGRGA(
+        arguments.num_rga,
+        input_shape=(arguments.size, arguments.size, 3),
+        backbone_weights=None,
+        filters=arguments.filters,
+    )
+    graph = training_graph(net, augment=False)
+    graph.compile(
+        optimizer=keras.optimizers.Adam(LEARNING_RATE),
+        loss=losses.SaliencyLoss(),
+        weighted_metrics=losses.streaming_metrics(),
+    )
+    return net, graph
+
+
+def fit(graph, batch, epochs, steps, callbacks=None):
+    """Fit the same batch again and again, from the device's memory: no input pipeline."""
+    import keras
+
+    batch = {name: keras.ops.convert_to_tensor(value) for name, value in batch.items()}
+    return graph.fit(
+        ((batch,) for _ in itertools.count()),
+        epochs=epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+        callbacks=callbacks,
+    )
+
+
+def keras_side(arguments, precision=None):
+    if arguments.backend == "tensorflow":
+        limit_tensorflow(arguments.threads)
+    import keras
+
+    net, graph = build_keras(arguments, precision or arguments.precision)
+    batch = fixed_batch(arguments)
+    seconds = []
+    timer = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: seconds.append(-time.perf_counter()),
+        on_epoch_end=lambda epoch, logs: seconds.append(seconds.pop() + time.perf_counter()),
+    )
+    fit(graph, batch, 1 + arguments.repeats, arguments.steps, [timer])
+    memory = _jax_memory() if arguments.backend == "jax" else peak_memory()
+    infer = functools.partial(net.predict_on_batch, batch["image"][:1])
+    return {
+        "training": [epoch / arguments.steps for epoch in seconds[1:]],  # the first one compiles
+        "memory": [memory],
+        "inference": time_calls(infer, arguments.repeats, arguments.steps),
+    }
+
+
+def _jax_memory():
+    import jax
+
+    statistics = jax.local_devices()[0].memory_stats()  # None on a CPU
+    return statistics["peak_bytes_in_use"] if statistics else peak_memory()
+
+
+def litert_side(arguments):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(arguments.tflite, num_threads=arguments.threads)
+    infer = functools.partial(
+        interpreter.get_signature_runner("serving_default"),
+        image=fixed_batch(arguments)["image"][:1],
+    )
+    return {"inference": time_calls(infer, arguments.repeats, arguments.steps)}
+
+
+# PyTorch
+
+
+def build_torch(arguments, form):
+    from torch_vggrga import VGGRGA
+
+    return VGGRGA(arguments.num_rga, arguments.size, arguments.filters, form)
+
+
+def torch_batch(batch):
+    """Images and densities (B, C, H, W)."""
+    import torch
+
+    return (
+        torch.tensor(batch[name]).permute(0, 3, 1, 2).contiguous() for name in ("image", "density")
+    )
+
+
+def torch_training_step(model, loss_function, images, densities, autocast):
+    """A function that takes one step and returns the loss before it."""
+    import torch
+
+    optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, eps=1e-7, fused=True)
+
+    def step():
+        model.train()
+        with autocast:
+            maps = model(images)
+        loss = loss_function(maps, densities)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step
+
+
+def torch_side(arguments, form, memory_format, compiled):
+    import torch
+    from torch_vggrga import SaliencyLoss
+
+    torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TensorFloat-32, as JAX has it
+        torch.backends.cudnn.benchmark = True
+    place = {
+        "device": "cuda" if on_gpu else "cpu",
+        "memory_format": getattr(torch, memory_format),
+    }
+    model, loss_function = build_torch(arguments, form).to(**place), SaliencyLoss()
+    if compiled:
+        model, loss_function = torch.compile(model), torch.compile(loss_function)
+    image, density = torch_batch(fixed_batch(arguments))
+    autocast = torch.autocast(
+        place["device"], torch.bfloat16, enabled=arguments.precision == "bfloat16"
+    )
+    step = torch_training_step(
+        model, loss_function, image.to(**place), density.to(place["device"]), autocast
+    )
+
+    @torch.inference_mode()
+    def infer():
+        model.eval()
+        with autocast:
+            return model(image[:1].to(**place)).cpu()
+
+    finish = torch.cuda.synchronize if on_gpu else lambda: None
+    training = time_calls(step, arguments.repeats, arguments.steps, finish)
+    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
+    inference = time_calls(infer, arguments.repeats, arguments.steps)
+    return {"training": training, "memory": [memory], "inference": inference}
+
+
+# What is measured once, and the reference
+
+
+def prepare_side(arguments):
+    """Count the multiply-adds, compare the twin with Keras, write the LiteRT model."""
+    net, graph = build_keras(arguments, "float32")
+    prepared = {"macs": count_macs(net)}
+    if any(side.startswith("torch") for side in arguments.sides):
+        prepared["differences"] = compare(arguments, net, graph)
+    if "litert-int8" in arguments.sides:
+        from keras_salnet.export import export_tflite
+
+        export_tflite(net, arguments.tflite, quantize="dynamic")
+    return prepared
+
+
+def compare(arguments, net, graph):
+    """Largest differences of the twin in its two forms: of the maps and of two training losses."""
+    import torch
+    from torch_vggrga import SaliencyLoss, load_keras_weights
+
+    torch.set_num_threads(arguments.threads)
+    batch = fixed_batch(arguments)
+    for _ in range(5):
+        net(batch["image"], training=True)  # gives batch normalization its statistics
+    twins = {form: build_torch(arguments, form) for form in ("direct", "linear")}
+    for twin in twins.values():
+        load_keras_weights(twin, net)
+    maps = net.predict_on_batch(batch["image"])[..., 0]
+    # The second loss follows a step: it compares the gradients too.
+    losses = np.array(fit(graph, batch, 2, 1).history["loss"])
+
+    differences = {}
+    for form, twin in twins.items():
+        images, densities = torch_batch(batch)
+        with torch.inference_mode():
+            twin_maps = twin.eval()(images).numpy()[:, 0]
+        autocast = torch.autocast("cpu", enabled=False)
+        step = torch_training_step(twin, SaliencyLoss(), images, densities, autocast)
+        twin_losses = np.array([step().item() for _ in losses])
+        print(maps.min(), maps.max(), maps.std(), losses, twin_losses, file=sys.stderr)
+        differences[form] = {
+            "map": float(np.abs(twin_maps - maps).max()),
+            "losses": np.abs(twin_losses - losses).tolist(),
+        }
+    return differences
+
+
+def count_macs(net):
+    """Multiply-adds of one image, with RGA in its linear form."""
+    import keras
+
+    from keras_salnet.layers import RGA
+
+    total = 0
+    for layer in net.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            total += math.prod(layer.output.shape[1:3]) * math.prod(layer.kernel.shape)
+        elif isinstance(layer, RGA):
+            total += _attention_macs(layer.spatial) + _attention_macs(layer.channel)
+    return total
+
+
+def _attention_macs(branch):
+    nodes, related = branch.relation_kernel.shape
+    nodes //= 2
+    embeddings = (branch.theta, branch.phi, branch.g, branch.w, branch.w2)
+    weights = sum(math.prod(embedding.conv.kernel.shape) for embedding in embeddings)
+    return nodes * weights + 4 * nodes * related * branch.theta.conv.units
+
+
+def matmul_side(arguments):
+    """Operations a second of a large square product in bfloat16: what the device can do at most."""
+    import jax
+    from jax import numpy as jnp
+
+    size, products = (8192, 20) if jax.default_backend() != "cpu" else (512, 2)
+    left, right = jax.random.normal(jax.random.key(0), (2, size, size), jnp.bfloat16)
+
+    @jax.jit
+    def multiply(left, right):
+        scale = size**-0.5
+        return jax.lax.fori_loop(0, products, lambda _, x: (left @ x) * scale, right)
+
+    seconds = time_calls(lambda: multiply(left, right).block_until_ready(), arguments.repeats)
+    return {"rate": [2 * products * size**3 / value for value in seconds]}
+
+
+# The command
+
+KERAS_SIDES = {
+    "keras": keras_side,
+    "keras-bfloat16": functools.partial(keras_side, precision="bfloat16"),
+    "litert-int8": litert_side,
+}
+TORCH_SIDES = {
+    f"torch-{form}-{layout}{suffix}": functools.partial(
+        torch_side, form=form, memory_format=memory_format, compiled=bool(suffix)
+    )
+    for form in ("direct", "linear")
+    for suffix in ("", "-compiled")
+    for layout, memory_format in (
+        ("channels-first", "contiguous_format"),
+        ("channels-last", "channels_last"),
+    )
+}
+SIDES = {**KERAS_SIDES, **TORCH_SIDES}
+DEFAULT_SIDES = {
+    "tensorflow": [side for side in SIDES if not side.endswith("compiled")],
+    "jax": ["keras", *TORCH_SIDES],
+}
+
+
+def main():
+    parser = _parser()
+    arguments = parser.parse_args()
+    arguments.sides = arguments.sides or DEFAULT_SIDES[arguments.backend]
+    if arguments.side:
+        sides = {**SIDES, "prepare": prepare_side, "matmul": matmul_side}
+        print(json.dumps(sides[arguments.side](arguments)))
+        return
+    with_torch = any(side in TORCH_SIDES for side in arguments.sides)
+    if with_torch and importlib.util.find_spec("torch") is None:
+        parser.error(
+            "the torch sides need PyTorch: pip install -e '.[benchmark]', or name other --sides."
+        )
+
+    environment = (
+        TENSORFLOW_ON_CPU if arguments.backend == "tensorflow" else {"KERAS_BACKEND": "jax"}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--tflite", str(Path(folder, "model.tflite")))
+        prepared = measure("prepare", {**environment, "JAX_PLATFORMS": "cpu"}, *options)
+        _report_differences(prepared.get("differences", {}))
+        extra = ["matmul"] if arguments.backend == "jax" else []
+        measured = measure_in_rounds(
+            [*extra, *arguments.sides], arguments.rounds, environment, *options
+        )
+    rate = measured.pop("matmul", {}).get("rate")
+    _print_results(arguments, measured, prepared["macs"], rate)
+
+
+def _report_differences(differences):
+    for form, difference in differences.items():
+        losses = " and ".join(f"{value:.1e}" for value in difference["losses"])
+        print(
+            f"torch, {form}: from the same weights its maps differ from Keras's by at most "
+            f"{difference['map']:.1e}, the losses of two training steps by {losses}."
+        )
+        if not max(difference["map"], difference["losses"][0]) < TOLERANCE:
+            sys.exit(f"The twin does not compute the same: more than {TOLERANCE:.0e}.")
+
+
+def _print_results(arguments, measured, macs, rate):
+    direct = [values for side, values in measured.items() if side.startswith("torch-direct")]
+    first = measured.get("torch-direct-channels-first", {})
+
+    def cells(values, quantity, form):
+        """The value, and how many times less it is than the baseline's and the best direct one."""
+        value = values.get(quantity)
+        best = min((other[quantity] for other in direct), default=None)
+        text = None if value is None else form(value)
+        return text, times(first.get(quantity), value), times(best, value)
+
+    rows = []
+    for side, values in measured.items():
+        speed = arguments.batch / values["training"] if "training" in values else None
+        share = speed and rate and 3 * 2 * macs * speed / rate
+        rows.append(
+            (
+                side,
+                *cells(values, "training", lambda value: f"{value:.3f}"),
+                speed and f"{speed:.2f}",
+                share and f"{share:.1%}",
+                *cells(values, "inference", lambda value: f"{1000 * value:.1f}"),
+                *cells(values, "memory", lambda value: f"{value / MIB:.0f}"),
+            )
+        )
+    print(
+        f"VGGRGA({arguments.num_rga}), {arguments.size} x {arguments.size}, batch "
+        f"{arguments.batch}, {arguments.precision}, {arguments.threads} threads: medians of "
+        f"{arguments.rounds} rounds of {arguments.repeats} x {arguments.steps}. Factors are "
+        "against torch-direct-channels-first | against the best torch-direct side."
+    )
+    if rate:
+        print(
+            f"Forward pass of one image: {2 * macs / 1e9:.1f} GFLOP, a training step counts as 3. "
+            f"A large bfloat16 matrix product ran at {rate / 1e12:.2f} TFLOP/s."
+        )
+    factors = ("×", "× best")
+    print_table(
+        (
+            *("side", "training step, s", *factors, "images/s", "of matmul rate"),
+            *("inference, ms", *factors, "peak memory, MiB", *factors),
+        ),
+        rows,
+    )
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--num-rga", type=int, default=3, help="the n of VGGRGA(n)")
+    add("--size", type=int, default=256, help="side of the frame in pixels")
+    add("--batch", type=int, default=2, help="images a training step")
+    add("--filters", type=int, default=64, help="width of the first stage")
+    add("--backend", choices=tuple(DEFAULT_SIDES), default="tensorflow", help="of Keras")
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="of all sides")
+    add("--sides", nargs="+", choices=tuple(SIDES), help="which to measure, if not all that apply")
+    add("--rounds", type=int, default=3, help="fresh processes of each side")
+    add("--repeats", type=int, default=2, help="measurements in each process")
+    add("--steps", type=int, default=1, help="steps timed together as one measurement")
+    add("--threads", type=int, default=os.cpu_count(), help="of each side, on CPUs")
+    add("--side", help=argparse.SUPPRESS)
+    add("--tflite", help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

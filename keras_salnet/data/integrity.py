@@ -1,0 +1,130 @@
+"""Finding what is wrong with a dataset's files before anything is computed from them."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from keras_salnet.data.sample import image_size, points_inside, read_gaze_mat
+
+logger = logging.getLogger(__name__)
+
+
+def check(dataset, skip_bad=False, track=lambda samples, description: samples):
+    """Decode every file of a dataset once and see that image and ground truth belong together.
+
+    A file is bad that is missing, unreadable, truncated or empty; a density map that is all zeros
+    or of another aspect than its image; a fixation map of another size or without a fixation; and
+    an image of which no fixation and no map is known.
+
+    Args:
+        dataset: `Dataset`.
+        skip_bad: leave out images with a bad file, and say so in the log, instead of raising.
+        track: function (samples, description) → samples, to show progress.
+
+    Returns:
+        `Dataset` of the images that can be used; `dataset` itself where none is bad.
+
+    Raises:
+        ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
+            a split has nothing left.
+    """
+    samples = [sample for split in dataset.splits.values() for sample in split]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(_problems, samples)
+        bad = {
+            sample: problems
+            for sample in track(samples, f"checking {dataset.name}")
+            if (problems := next(found))
+        }
+    if not bad:
+        return dataset
+    listed = "\n  ".join(problem for problems in bad.values() for problem in problems)
+    summary = f"{dataset.name}: {len(bad)} of {len(samples)} images cannot be used:\n  {listed}"
+    if not skip_bad:
+        raise ValueError(f"{summary}\nMend or remove them, or leave them out by --skip-bad.")
+    logger.warning("%s\nThey are left out.", summary)
+    splits = {
+        split: [sample for sample in samples if sample not in bad]
+        for split, samples in dataset.splits.items()
+    }
+    for split, left in splits.items():
+        if not left:
+            raise ValueError(f"{dataset.name}: no image of the split {split} can be used.")
+    return dataset.replace(splits)
+
+
+def _problems(sample):
+    """What is wrong with a sample, a line a file; empty where it is fine."""
+    problems = []
+    size = _try(problems, _image_size, sample.image)
+    if sample.density is None and sample.fixations is None:
+        problems.append(f"{sample.image}: has neither a density map nor fixations.")
+    if sample.density is not None:
+        _try(problems, _check_density, sample.density, size)
+    if isinstance(sample.fixations, Path):
+        _try(problems, _check_fixation_file, sample.fixations, size)
+    elif sample.fixations is not None and len(sample.fixations) == 0:
+        problems.append(f"{sample.image}: nobody's fixation lies inside it.")
+    return problems
+
+
+def _try(problems, function, *arguments):
+    try:
+        return function(*arguments)
+    except (OSError, ValueError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _image_size(path):
+    # At an eighth of its size a JPEG is decoded several times faster, and as far as its end.
+    _decode(path, lambda image: image.draft(None, (1, 1)))
+    return image_size(path)
+
+
+def _check_density(path, size):
+    density = _decode(path)
+    if not density.any():
+        raise ValueError(f"{path}: the density map is empty (all zeros).")
+    if size is None:
+        return
+    height, width = density.shape[:2]
+    # One aspect, but for the rounding of a smaller map to whole pixels.
+    if abs(height * size[1] - width * size[0]) > max(size):
+        raise ValueError(
+            f"{path}: the map is {width}x{height}, its image {size[1]}x{size[0]}: another aspect."
+        )
+
+
+def _check_fixation_file(path, size):
+    if path.suffix.lower() == ".mat":
+        points, _ = read_gaze_mat(path)
+        looked = size is None or points_inside(points, size).any()
+    else:
+        fixations = _decode(path)
+        looked = fixations.any()
+        if size is not None and fixations.shape[:2] != size:
+            height, width = fixations.shape[:2]
+            raise ValueError(
+                f"{path}: the fixation map is {width}x{height}, its image {size[1]}x{size[0]}."
+            )
+    if not looked:
+        raise ValueError(f"{path}: nobody's fixation lies inside the image.")
+
+
+def _decode(path, prepare=lambda image: None):
+    """The pixels of an image file. By Pillow: OpenCV fills up a truncated file with grey."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty.")
+    try:
+        with PIL.Image.open(path) as image:
+            prepare(image)
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from error

@@ -1,0 +1,95 @@
+"""Samples → batches in the network's frame, by numpy and OpenCV: training without TensorFlow.
+
+The same two functions as in `keras_salnet.data.pipeline`, and the same batches.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import keras
+import numpy as np
+
+from keras_salnet.data.augmentation import draw_epoch, identity_warp
+from keras_salnet.data.geometry import Fit
+
+_BATCHES_AHEAD = 3
+
+
+def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
+    """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
+
+    Arguments as in `pipeline.training_batches`.
+
+    Returns:
+        `keras.utils.PyDataset` without end: `fit` needs `steps_per_epoch` and ``shuffle=False``.
+    """
+    steps = -(-len(samples) // batch_size)
+
+    @lru_cache(maxsize=2)  # around its end, batches of two epochs are under way
+    def draws(epoch):
+        return draw_epoch(seed, epoch, len(samples), augment)
+
+    def draw(step):
+        epoch, step = divmod(step, steps)
+        batch = slice(step * batch_size, (step + 1) * batch_size)
+        order, warps = draws(first_epoch + epoch)
+        return [samples[i] for i in order[batch]], warps[batch]
+
+    return _Batches(draw, None, frame, fit)
+
+
+def validation_batches(samples, frame, *, fit, batch_size):
+    """Batches in the samples' order, once through. Arguments as in `training_batches`."""
+
+    def draw(step):
+        batch = samples[step * batch_size : (step + 1) * batch_size]
+        return batch, np.tile(identity_warp(), (len(batch), 1))
+
+    return _Batches(draw, -(-len(samples) // batch_size), frame, fit)
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches as a function of their step, the next ones loaded ahead on threads.
+
+    Keras's own workers do not serve: they start over, or go on behind, the batch that `fit` takes a
+    look at before the first step. Threads will do: OpenCV lets go of Python's lock.
+
+    Args:
+        draw: step → (list of samples, their warps).
+        num_batches: int, or None without end.
+        frame, fit: as in `training_batches`.
+    """
+
+    def __init__(self, draw, num_batches, frame, fit):
+        super().__init__()
+        self._draw = draw
+        self._num_batches = num_batches
+        self._frame = frame
+        self._fit = fit
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._pending = {}
+
+    @property
+    def num_batches(self):
+        return self._num_batches
+
+    def __getitem__(self, step):
+        ahead = range(step, min(step + _BATCHES_AHEAD, self._num_batches or step + _BATCHES_AHEAD))
+        self._pending = {i: self._pending.get(i) or self._start(i) for i in ahead}
+        loading, warps = self._pending[step]
+        loaded = [sample.result() for sample in loading]
+        image, density, mask = (np.stack(planes) for planes in zip(*loaded, strict=True))
+        return {"image": image, "density": density, "mask": mask, "warp": warps}
+
+    def _start(self, step):
+        samples, warps = self._draw(step)
+        return [self._pool.submit(_load, s, self._frame, self._fit) for s in samples], warps
+
+
+def _load(sample, frame, mode):
+    """(H, W, 3) image, (H, W, 1) density and (H, W, 1) mask of a sample in the frame, float32."""
+    image = sample.read_image()
+    fit = Fit(image.shape[:2], frame, mode)
+    density = sample.read_density_in(frame, mode)[..., None].astype(np.float32)
+    return fit.image(image), density, fit.mask()

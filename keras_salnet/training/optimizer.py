@@ -1,0 +1,34 @@
+"""Adam with another learning rate for the encoder."""
+
+import keras
+
+
+class ScaledAdam(keras.optimizers.Adam):
+    """Adam whose learning rate is multiplied by a factor for some of the variables.
+
+    Scaling their gradients instead would do nothing: Adam divides it out.
+
+    Args:
+        learning_rate: number or schedule.
+        variables: those whose learning rate is scaled.
+        factor: number ≥ 0.
+
+    Example:
+        >>> a, b = (keras.Variable([1.0]) for _ in range(2))
+        >>> ScaledAdam(0.1, [b], factor=0.5).apply([keras.ops.ones(1)] * 2, [a, b])
+        >>> [round(1 - float(v.numpy()[0]), 3) for v in (a, b)]
+        [0.1, 0.05]
+    """
+
+    def __init__(self, learning_rate, variables, factor):
+        super().__init__(learning_rate)
+        self._scaled = {id(variable) for variable in variables}
+        self.factor = factor
+
+    def build(self, variables):
+        super().build(variables)
+        self._factors = [self.factor if id(v) in self._scaled else 1.0 for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self._factors[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * factor)
