@@ -1,5 +1,6 @@
 """Evaluation against scores that are known."""
 
+import dataclasses
 import io
 
 import cv2
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from keras_salnet import metrics
 from keras_salnet.data import Dataset, Sample
 from keras_salnet.data.density import fixation_density
 from keras_salnet.evaluation import Evaluation, evaluate
-from keras_salnet.evaluation.scores import METRICS, centre_bias, score
+from keras_salnet.evaluation.scores import METRICS, centre_bias, half_against_half, score
 from keras_salnet.evaluation.table import summary_table
 
 SIZE = (60, 80)
@@ -84,6 +86,44 @@ def test_conventions_differ_where_they_should(dataset):
     pysaliency = evaluate(shifted, dataset, convention="pysaliency").summary()["model"]
     assert abs(mit["SIM"]["mean"] - pysaliency["SIM"]["mean"]) > 0.01
     assert mit["CC"]["mean"] == pytest.approx(pysaliency["CC"]["mean"])
+
+
+def with_observers(sample, observer):
+    return dataclasses.replace(sample, observer=np.asarray(observer))
+
+
+def test_half_the_observers_predict_the_other_half(dataset):
+    sample = dataset["val"][0]
+    scores = half_against_half(with_observers(sample, np.repeat([3, 7, 8, 9], 5)), SIZE)
+    halves = sample.fixations[[0, 1, 2, 3, 4, 10, 11, 12, 13, 14]], sample.fixations[5:10]
+    halves = halves[0], np.concatenate([halves[1], sample.fixations[15:]])
+    maps = [fixation_density(half, SIZE, 5.0) for half in halves]
+    assert scores["CC"] == pytest.approx(np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1])
+    expected = (metrics.nss(maps[0], halves[1]) + metrics.nss(maps[1], halves[0])) / 2
+    assert scores["NSS"] == pytest.approx(expected)
+
+
+def test_observers_who_agree_predict_each_other(dataset):
+    points = np.tile(dataset["val"][0].fixations[:3], (2, 1))
+    sample = dataclasses.replace(dataset["val"][0], fixations=points)
+    scores = half_against_half(with_observers(sample, [0, 0, 0, 1, 1, 1]), SIZE)
+    assert scores["CC"] == pytest.approx(1)
+    assert scores["KL"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("observer", [None, np.zeros(20, int)])
+def test_without_two_observers_there_is_no_ceiling(dataset, observer):
+    sample = dataclasses.replace(dataset["val"][0], observer=observer)
+    assert all(np.isnan(value) for value in half_against_half(sample, SIZE).values())
+    scores = evaluate(lambda path: np.eye(60, 80), dataset).scores
+    assert set(scores) == {"model", "centre bias"}
+
+
+def test_the_ceiling_has_its_row_where_observers_are_known(dataset):
+    observer = np.arange(20) % 4
+    known = {"train": dataset["train"], "val": [with_observers(dataset["val"][0], observer)]}
+    scores = evaluate(lambda path: np.eye(60, 80), dataset.replace(known)).scores
+    assert set(scores) == {"model", "centre bias", "half against half"}
 
 
 def test_unknown_split_is_told(dataset):

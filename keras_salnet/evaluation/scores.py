@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_salnet import metrics
+from keras_salnet.data.density import fixation_density
 from keras_salnet.data.geometry import resize
 from keras_salnet.files import atomic
 
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 # Name in tables → whether more is better.
 METRICS = {"KL": False, "CC": True, "SIM": True, "NSS": True, "AUC-Judd": True}
+
+_HALVES = "half against half"
 
 # Densities of all images meet on this grid for the centre bias.
 _CENTRE_BIAS_SIZE = (96, 128)
@@ -75,7 +78,10 @@ def _summarize(values):
 
 
 def evaluate(predictor, dataset, split=None, convention="mit", track=lambda samples, _: samples):
-    """Score a model beside the centre bias, at the ground truth's own resolution.
+    """Score a model beside the centre bias and human observers, at the ground truth's resolution.
+
+    The centre bias is the floor that any model must beat. Half of the observers predicting the
+    other half is about the ceiling: an underestimate, for a model is compared with all of them.
 
     Args:
         predictor: `Predictor`, or any function from an image's path to an (H, W) map.
@@ -86,7 +92,8 @@ def evaluate(predictor, dataset, split=None, convention="mit", track=lambda samp
         track: function (samples, description) → samples, to show progress.
 
     Returns:
-        `Evaluation` with the rows of the predictor's name and ``centre bias``.
+        `Evaluation` with the rows of the predictor's name, ``centre bias`` and, where the
+        dataset tells the observers apart, ``half against half``.
 
     Raises:
         ValueError, FileNotFoundError: an image or its ground truth cannot be read.
@@ -95,17 +102,25 @@ def evaluate(predictor, dataset, split=None, convention="mit", track=lambda samp
     samples = dataset[split]
     bias = centre_bias(track(dataset["train"], "centre bias"))
     name = getattr(predictor, "name", "model")
-    scores = {row: {metric: [] for metric in METRICS} for row in (name, "centre bias")}
+    scores = {row: {metric: [] for metric in METRICS} for row in (name, "centre bias", _HALVES)}
     for sample in track(samples, f"scoring {dataset.name} {split}"):
         saliency = predictor(sample.image)
-        truth = sample.read_density(saliency.shape), sample.read_fixations()
-        for row, prediction in ((name, saliency), ("centre bias", bias)):
-            for metric, value in score(prediction, saliency.shape, *truth, convention).items():
+        size = saliency.shape
+        truth = sample.read_density(size), sample.read_fixations()
+        rows = {
+            name: score(saliency, size, *truth, convention),
+            "centre bias": score(bias, size, *truth, convention),
+            _HALVES: half_against_half(sample, size, convention),
+        }
+        for row, columns in rows.items():
+            for metric, value in columns.items():
                 scores[row][metric].append(value)
     scores = {
         row: {metric: np.array(values) for metric, values in columns.items()}
         for row, columns in scores.items()
     }
+    if np.isnan(scores[_HALVES]["CC"]).all():
+        del scores[_HALVES]  # nobody's observers are known
     names = [sample.name for sample in samples]
     return Evaluation(dataset.name, split, convention, names, scores)
 
@@ -134,6 +149,33 @@ def score(prediction, size, density, fixations, convention="mit"):
         "NSS": metrics.nss(on_image, fixations, **options) if looked else np.nan,
         "AUC-Judd": metrics.auc_judd(on_image, fixations, **options) if looked else np.nan,
     }
+
+
+def half_against_half(sample, size, convention="mit"):
+    """All metrics of one half of an image's observers as the prediction of the other half.
+
+    Every other observer is in the same half; each half predicts the other, and the two scores are
+    averaged.
+
+    Args:
+        sample: `Sample`.
+        size: (height, width) of the image.
+        convention: of the metrics, ``"mit"`` or ``"pysaliency"``.
+
+    Returns:
+        Metric → float; NaN where the observers are not known, or one half of them saw nothing.
+    """
+    points, observer = sample.read_gaze()
+    if observer is None or sample.sigma is None:
+        return dict.fromkeys(METRICS, np.nan)
+    second = np.unique(observer, return_inverse=True)[1] % 2 == 1
+    halves = points[~second], points[second]
+    if not all(map(len, halves)):
+        return dict.fromkeys(METRICS, np.nan)
+    densities = [fixation_density(half, size, sample.sigma) for half in halves]
+    there = score(densities[0], size, densities[1], halves[1], convention)
+    back = score(densities[1], size, densities[0], halves[0], convention)
+    return {metric: (there[metric] + back[metric]) / 2 for metric in METRICS}
 
 
 def _resized(saliency, size):
