@@ -433,6 +433,12 @@ def _add_export(commands):
         "--format", choices=["savedmodel", "tflite"], default="tflite", help="what to write"
     )
     parser.add_argument(
+        "--quantize",
+        choices=["none", "dynamic"],
+        default="none",
+        help="of tflite: 'dynamic' stores 8-bit weights, a quarter of the size",
+    )
+    parser.add_argument(
         "--out", type=Path, required=True, metavar="PATH", help="file, or folder of a SavedModel"
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
@@ -440,6 +446,8 @@ def _add_export(commands):
 
 def _export(arguments):
     model = Path(vars(arguments).get("model") or _newest_run())
+    if arguments.quantize != "none" and arguments.format != "tflite":
+        raise ValueError("--quantize is for --format tflite.")
     if arguments.out.exists() and not arguments.force:
         raise FileExistsError(f"{arguments.out}: is there already; give --force to replace it.")
     if arguments.out.is_dir() and not (arguments.out / "saved_model.pb").is_file():
@@ -456,7 +464,7 @@ def _export(arguments):
 
     net = load_model(model / "model.keras" if model.is_dir() else model)
     if arguments.format == "tflite":
-        export_tflite(net, arguments.out)
+        export_tflite(net, arguments.out, arguments.quantize)
     else:
         run, config = run_config(model)
         export_savedmodel(net, arguments.out, config["recipe"]["fit"] if run else "stretch")

@@ -67,10 +67,10 @@ class Dataset:
     def __str__(self):
         """Its name and what it holds, in a line: sizes of the splits, where densities come from."""
         sizes = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
-        made = [s for samples in self.splits.values() for s in samples if s.density is None]
-        if not made:
+        samples = [sample for split in self.splits.values() for sample in split]
+        sigmas = {round(s.sigma, 1) for s in samples if s.density is None and s.sigma is not None}
+        if not sigmas:
             return f"{self.name}: {sizes} images with density maps"
-        sigmas = {round(s.sigma, 1) for s in made if s.sigma is not None}
         sigma = "–".join(f"{value:g}" for value in sorted({min(sigmas), max(sigmas)}))
         return f"{self.name}: {sizes} images; densities from fixations with σ = {sigma} pixels"
 
