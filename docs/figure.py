@@ -1,9 +1,10 @@
 """Draw a model's predictions on held-out images beside the ground truth, as one picture.
 
-    python docs/figure.py RUN [--data FOLDER] [--count 4] --out docs/popout.jpg
+    python docs/figure.py RUN [--data DATA] [--count 4] [--columns 4] --out docs/popout.jpg
 
 Columns are images, spread evenly over the held-out split by their CC, from worst to best; rows are
-the image, where people looked, and the prediction over the image.
+the image, where people looked, and the prediction over the image, and begin anew after so many
+columns.
 """
 
 import argparse
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("run")
     parser.add_argument("--data")
     parser.add_argument("--count", type=int, default=4)
+    parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
 
@@ -40,17 +42,28 @@ def main():
     scored.sort(key=lambda entry: entry[:2])
     places = np.linspace(0, len(scored) - 1, arguments.count).round().astype(int)
 
-    columns = []
+    strips = []
     for cc, name, image, density, saliency in (scored[place] for place in places):
         print(f"{name}: CC {cc:.3f}")
-        rows = (image, overlay(image, density), overlay(image, saliency))
+        pictures = (image, overlay(image, density), overlay(image, saliency))
         width = round(HEIGHT * image.shape[1] / image.shape[0])
-        rows = [
-            np.pad(resize(row, (HEIGHT, width)), ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
-            for row in rows
-        ]
-        columns.append(np.concatenate(rows)[:-GAP])
-    write_picture(arguments.out, np.concatenate(columns, axis=1)[:, :-GAP].round().astype(np.uint8))
+        strip = np.concatenate([_with_gap(resize(p, (HEIGHT, width))) for p in pictures])
+        strips.append(np.pad(strip, ((0, GAP), (0, 0), (0, 0)), constant_values=255))
+    lines = [
+        np.concatenate(strips[start : start + arguments.columns], axis=1)
+        for start in range(0, len(strips), arguments.columns)
+    ]
+    widest = max(line.shape[1] for line in lines)
+    lines = [
+        np.pad(line, ((0, 0), (0, widest - line.shape[1]), (0, 0)), constant_values=255)
+        for line in lines
+    ]
+    figure = np.concatenate(lines)[: -2 * GAP, :-GAP]
+    write_picture(arguments.out, figure.round().astype(np.uint8))
+
+
+def _with_gap(picture):
+    return np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 
 if __name__ == "__main__":
