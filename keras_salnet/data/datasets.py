@@ -155,7 +155,9 @@ def load_dataset(data="popout"):
     path = Path(data).expanduser()
     source = os.path.abspath(path)
     name = Path(source).name  # as the user calls it, be it a link
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file.")
         description = _read_description(path)
         folder = path.parent / Path(description.get("path", ".")).expanduser()
         return _read(folder, description.get("name", path.stem), source, description)

@@ -45,7 +45,7 @@ def check(dataset, skip_bad=False, track=lambda samples, description: samples):
     listed = "\n  ".join(problem for problems in bad.values() for problem in problems)
     summary = f"{dataset.name}: {len(bad)} of {len(samples)} images cannot be used:\n  {listed}"
     if not skip_bad:
-        raise ValueError(f"{summary}\nMend or remove them, or leave them out by --skip-bad.")
+        raise ValueError(f"{summary}\nMend or remove them, or go on without them: --skip-bad.")
     logger.warning("%s\nThey are left out.", summary)
     splits = {
         split: [sample for sample in samples if sample not in bad]

@@ -22,16 +22,20 @@ def list_images(folder):
         FileNotFoundError: there is no such folder, or it holds no image.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder.")
-    images = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_ENDINGS and path.is_file() and path.name[0] != "."
-    )
+    images = [path for path in _visible(folder) if _is_image(path)]
     if not images:
         raise FileNotFoundError(f"{folder}: holds no image ({', '.join(IMAGE_ENDINGS)}).")
     return images
+
+
+def _visible(folder):
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder.")
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+
+
+def _is_image(path):
+    return path.suffix.lower() in IMAGE_ENDINGS and path.is_file()
 
 
 def read_stimuli_eye(folder):
@@ -132,36 +136,34 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations"):
         raise FileNotFoundError(
             f"{folder}: has neither {maps.name}/, {fixations.name}/ nor {table}."
         )
-    splits = [path.name for path in _folders(images)]
+    inside = _visible(images)
+    flat = any(map(_is_image, inside))
+    splits = [] if flat else [path.name for path in inside if path.is_dir()]
     gaze = _read_table(table, images, splits) if table.is_file() else {}
     samples = {}
     for split in splits or ["."]:
         files = list_images(images / split)
         _by_stem(files)  # refuses two images that would share their maps
         if gaze:
-            inside = {image: gaze[image] for image in gaze if image.parent == images / split}
-            here = _samples_of_gaze(files, inside, table)
+            looks = {image: gaze[image] for image in gaze if image.parent == images / split}
+            here = _samples_of_gaze(files, looks, table)
         else:
             here = [Sample(image) for image in files]
         for kind, place in (("density", maps / split), ("fixations", fixations / split)):
             here = _with_partners(here, kind, place)
         if any(sample.density or sample.fixations is not None for sample in here):
             samples[split] = here  # SALICON's test split keeps its ground truth to itself
-    return {"all": samples["."]} if not splits else samples
-
-
-def _folders(folder):
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder.")
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    if not samples:
+        raise ValueError(f"{folder}: of no image a map or a fixation is known.")
+    return {"all": samples["."]} if flat else samples
 
 
 def _with_partners(samples, kind, folder):
     """The samples with their file in `folder` as their `kind`, where there is such a folder."""
     if not folder.is_dir():
         return samples
-    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
-    partners = _by_stem(path for path in files if path.suffix.lower() in IMAGE_ENDINGS)
+    files = _visible(folder)
+    partners = _by_stem(filter(_is_image, files))
     if kind == "fixations":  # points tell more than a map of them
         partners |= _by_stem(path for path in files if path.suffix.lower() == ".mat")
     lonely = sorted(partners.keys() - {sample.name for sample in samples})
@@ -181,7 +183,7 @@ def _some(names):
 
 def _by_stem(files):
     partners = {}
-    for path in sorted(files):
+    for path in files:
         other = partners.setdefault(path.stem, path)
         if other != path:
             raise ValueError(f"{other} and {path.name} differ in their ending only; remove one.")
@@ -190,39 +192,46 @@ def _by_stem(files):
 
 def _read_table(path, images, splits):
     """A table of fixations → image → (points, observer)."""
-    rows = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        missing = {"image", "x", "y"} - set(table.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path}: has no column {' and no column '.join(sorted(missing))}; its first line "
-                "must name the columns image, x, y and, where known, observer."
-            )
-        for row in table:
-            where = f"{path}, line {table.line_num}"
-            name = Path(row["image"])
-            if splits and (len(name.parts) < 2 or name.parts[0] not in splits):
+    looks = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            missing = {"image", "x", "y"} - set(table.fieldnames or ())
+            if missing:
                 raise ValueError(
-                    f"{where}: image must be given with its split, such as {splits[0]}/{name.name},"
-                    f" not {row['image']!r}."
+                    f"has no column {' and no column '.join(sorted(missing))}; its first line must "
+                    "name the columns image, x, y and, where known, observer."
                 )
-            try:
-                point = float(row["x"]), float(row["y"])
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"{where}: x and y must be numbers, not {row['x']!r} and {row['y']!r}."
-                ) from None
-            rows.setdefault(images / name, []).append((point, row.get("observer")))
+            for row in table:
+                try:
+                    name, *look = _read_row(row, splits)
+                except ValueError as error:
+                    raise ValueError(f"line {table.line_num}: {error}") from None
+                looks.setdefault(images / name, []).append(look)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: {error}") from None
     gaze = {}
-    for image, entries in rows.items():
-        points, observers = zip(*entries, strict=True)
+    for image, rows in looks.items():
+        points, observers = zip(*rows, strict=True)
         known = None not in observers
         gaze[image] = (
             np.array(points),
             np.unique(observers, return_inverse=True)[1] if known else None,
         )
     return gaze
+
+
+def _read_row(row, splits):
+    """A row of the table → (image, (x, y), observer or None)."""
+    name = Path(row["image"] or "")
+    if len(name.parts) != 1 + bool(splits) or (splits and name.parts[0] not in splits):
+        wanted = f"{splits[0]}/{name.name}" if splits else "photo.jpg"
+        raise ValueError(f"image must be its path below images, as {wanted}, not {str(name)!r}.")
+    try:
+        point = float(row["x"]), float(row["y"])
+    except (TypeError, ValueError):
+        raise ValueError(f"x and y must be numbers, not {row['x']!r} and {row['y']!r}.") from None
+    return name, point, row.get("observer") or None
 
 
 # Which of these files, one of each group, show that a folder has a layout, and its reader.
