@@ -87,15 +87,16 @@ def limit_tensorflow(threads):
 
 
 def print_table(header, rows):
-    """As Markdown; None is a dash."""
+    """As Markdown; None is a dash, and a column of nothing else is left out."""
+    columns = [column for column in zip(header, *rows, strict=True) if any(column[1:])]
     table = Table(box=box.MARKDOWN)
-    for place, name in enumerate(header):
+    for place, (name, *_) in enumerate(columns):
         table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
+    for row in list(zip(*columns, strict=True))[1:]:
         table.add_row(*("–" if cell is None else cell for cell in row))
     Console(width=250).print(table)
 
 
 def times(baseline, value):
     """How many times less `value` is than `baseline`."""
-    return None if baseline is None or value is None else f"{baseline / value:.2f}×"
+    return f"{baseline / value:.2f}×" if baseline and value else None

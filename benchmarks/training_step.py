@@ -35,34 +35,38 @@ from _measure import (
     times,
 )
 
-LEARNING_RATE = 1e-4
+ADAM = ("Adam", 1e-4)
+DESCENT = ("SGD", 1e-5)  # for the comparison: a small step along the gradient itself
+
 # Largest accepted difference between Keras and the twin: absolute of the maps and of the loss in
-# training, relative of what a step changes the loss by (which compares the gradients).
-TOLERANCES = {"map": 1e-4, "loss": 1e-4, "step": 0.05}
+# training, relative of what a step changes the loss by. Rounding switches some of the millions of
+# ReLUs, so that gradients in float32 agree to a few percent only.
+TOLERANCES = {"map": 1e-4, "loss": 1e-4, "step": 0.1}
 
 
-def fixed_batch(arguments):
+def fixed_batch(size, count):
     """What both sides train on: a dict as of `keras_salnet.data`."""
     random = np.random.default_rng(0)
-    frame = (arguments.batch, arguments.size, arguments.size)
+    frame = (count, size, size)
     return {
         "image": random.uniform(0, 255, (*frame, 3)).astype("float32"),
         "density": random.random((*frame, 1)).astype("float32") ** 8,
         "mask": np.ones((*frame, 1), "float32"),
-        "warp": np.zeros((arguments.batch, 9), "float32"),  # for augmentation, which is left out
+        "warp": np.zeros((count, 9), "float32"),  # for augmentation, which is left out
     }
 
 
 # Keras
 
 
-def build_keras(arguments, precision):
+def build_keras(arguments, precision, optimizer=ADAM):
     """The model, and the compiled graph that `keras-salnet train` fits."""
     import keras
 
     from keras_salnet import losses, models
     from keras_salnet.training.graph import training_graph
 
+    name, rate = optimizer
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     net = models.VGGRGA(
@@ -73,7 +77,7 @@ def build_keras(arguments, precision):
     )
     graph = training_graph(net, augment=False)
     graph.compile(
-        optimizer=keras.optimizers.Adam(LEARNING_RATE),
+        optimizer=getattr(keras.optimizers, name)(rate),
         loss=losses.SaliencyLoss(),
         weighted_metrics=losses.streaming_metrics(),
     )
@@ -101,7 +105,7 @@ def keras_side(arguments, precision=None):
     import keras
 
     net, graph = build_keras(arguments, precision or arguments.precision)
-    batch = fixed_batch(arguments)
+    batch = fixed_batch(arguments.size, arguments.batch)
     seconds = []
     timer = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: seconds.append(-time.perf_counter()),
@@ -130,7 +134,7 @@ def litert_side(arguments):
     interpreter = Interpreter(arguments.tflite, num_threads=arguments.threads)
     infer = functools.partial(
         interpreter.get_signature_runner("serving_default"),
-        image=fixed_batch(arguments)["image"][:1],
+        image=fixed_batch(arguments.size, 1)["image"],
     )
     return {"inference": time_calls(infer, arguments.repeats, arguments.steps)}
 
@@ -153,11 +157,12 @@ def torch_batch(batch):
     )
 
 
-def torch_training_step(model, loss_function, images, densities, autocast):
+def torch_training_step(model, loss_function, images, densities, autocast, optimizer=ADAM):
     """A function that takes one step and returns the loss before it."""
     import torch
 
-    optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE, eps=1e-7, fused=True)
+    name, rate = optimizer
+    optimizer = getattr(torch.optim, name)(model.parameters(), rate, fused=True)
 
     def step():
         model.train()
@@ -189,7 +194,7 @@ def torch_side(arguments, form, memory_format, compiled):
     model, loss_function = build_torch(arguments, form).to(**place), SaliencyLoss()
     if compiled:
         model, loss_function = torch.compile(model), torch.compile(loss_function)
-    image, density = torch_batch(fixed_batch(arguments))
+    image, density = torch_batch(fixed_batch(arguments.size, arguments.batch))
     autocast = torch.autocast(
         place["device"], torch.bfloat16, enabled=arguments.precision == "bfloat16"
     )
@@ -210,14 +215,14 @@ def torch_side(arguments, form, memory_format, compiled):
     return {"training": training, "memory": [memory], "inference": inference}
 
 
-# What is measured once, and the reference
+# What is done once, and the device's own speed
 
 
 def prepare_side(arguments):
     """Count the multiply-adds, compare the twin with Keras, write the LiteRT model."""
-    net, graph = build_keras(arguments, "float32")
+    net, graph = build_keras(arguments, "float32", DESCENT)
     prepared = {"macs": count_macs(net)}
-    if any(side.startswith("torch") for side in arguments.sides):
+    if not TORCH_SIDES.keys().isdisjoint(arguments.sides):
         prepared["differences"] = compare(arguments, net, graph)
     if "litert-int8" in arguments.sides:
         from keras_salnet.export import export_tflite
@@ -227,7 +232,7 @@ def prepare_side(arguments):
 
 
 def compare(arguments, net, graph):
-    """How much the twin in its two forms differs from `net`, from the same weights.
+    """How much the twin in its two forms differs from `net`, from the same weights, on 2 images.
 
     Returns:
         {form: {name in `TOLERANCES`: difference}}.
@@ -236,7 +241,7 @@ def compare(arguments, net, graph):
     from torch_vggrga import SaliencyLoss, load_keras_weights
 
     torch.set_num_threads(arguments.threads)
-    batch = fixed_batch(arguments)
+    batch = fixed_batch(arguments.size, 2)
     for _ in range(5):
         net(batch["image"], training=True)  # gives batch normalization its statistics
     twins = {form: build_torch(arguments, form) for form in ("direct", "linear")}
@@ -251,7 +256,7 @@ def compare(arguments, net, graph):
         with torch.inference_mode():
             twin_maps = twin.eval()(images).numpy()[:, 0]
         autocast = torch.autocast("cpu", enabled=False)
-        step = torch_training_step(twin, SaliencyLoss(), images, densities, autocast)
+        step = torch_training_step(twin, SaliencyLoss(), images, densities, autocast, DESCENT)
         twin_losses = np.array([step().item() for _ in losses])
         differences[form] = {
             "map": float(np.abs(twin_maps - maps).max()),
@@ -329,28 +334,24 @@ DEFAULT_SIDES = {
 def main():
     parser = _parser()
     arguments = parser.parse_args()
-    arguments.sides = arguments.sides or DEFAULT_SIDES[arguments.backend]
+    vars(arguments).setdefault("sides", DEFAULT_SIDES[arguments.backend])
     if arguments.side:
         sides = {**SIDES, "prepare": prepare_side, "matmul": matmul_side}
         print(json.dumps(sides[arguments.side](arguments)))
         return
-    with_torch = any(side in TORCH_SIDES for side in arguments.sides)
-    if with_torch and importlib.util.find_spec("torch") is None:
+    if not TORCH_SIDES.keys().isdisjoint(arguments.sides) and not importlib.util.find_spec("torch"):
         parser.error(
             "the torch sides need PyTorch: pip install -e '.[benchmark]', or name other --sides."
         )
 
-    environment = (
-        TENSORFLOW_ON_CPU if arguments.backend == "tensorflow" else {"KERAS_BACKEND": "jax"}
-    )
+    on_jax = arguments.backend == "jax"
+    environment = {"KERAS_BACKEND": "jax"} if on_jax else TENSORFLOW_ON_CPU
     with tempfile.TemporaryDirectory() as folder:
         options = ("--tflite", str(Path(folder, "model.tflite")))
         prepared = measure("prepare", {**environment, "JAX_PLATFORMS": "cpu"}, *options)
         _report_differences(prepared.get("differences", {}))
-        extra = ["matmul"] if arguments.backend == "jax" else []
-        measured = measure_in_rounds(
-            [*extra, *arguments.sides], arguments.rounds, environment, *options
-        )
+        sides = ["matmul", *arguments.sides] if on_jax else arguments.sides
+        measured = measure_in_rounds(sides, arguments.rounds, environment, *options)
     rate = measured.pop("matmul", {}).get("rate")
     _print_results(arguments, measured, prepared["macs"], rate)
 
@@ -359,8 +360,8 @@ def _report_differences(differences):
     for form, found in differences.items():
         print(
             f"torch, {form}, from the same weights as Keras: maps differ by at most "
-            f"{found['map']:.1e}, the loss by {found['loss']:.1e}, what a step changes it by, by "
-            f"{found['step']:.1%}."
+            f"{found['map']:.1e}, the loss by {found['loss']:.1e}, and its change by one step of "
+            f"training by {found['step']:.2%}."
         )
         if any(not found[name] < tolerance for name, tolerance in TOLERANCES.items()):
             sys.exit(f"The twin does not compute the same; tolerances: {TOLERANCES}.")
@@ -394,8 +395,8 @@ def _print_results(arguments, measured, macs, rate):
     print(
         f"VGGRGA({arguments.num_rga}), {arguments.size} x {arguments.size}, batch "
         f"{arguments.batch}, {arguments.precision}, {arguments.threads} threads: medians of "
-        f"{arguments.rounds} rounds of {arguments.repeats} x {arguments.steps}. Factors are "
-        "against torch-direct-channels-first | against the best torch-direct side."
+        f"{arguments.rounds} rounds of {arguments.repeats} x {arguments.steps} steps. Factors are "
+        "against torch-direct-channels-first (×) and against the best torch-direct side (× best)."
     )
     if rate:
         print(
@@ -423,7 +424,14 @@ def _parser():
     add("--filters", type=int, default=64, help="width of the first stage")
     add("--backend", choices=tuple(DEFAULT_SIDES), default="tensorflow", help="of Keras")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="of all sides")
-    add("--sides", nargs="+", choices=tuple(SIDES), help="which to measure, if not all that apply")
+    add(
+        "--sides",
+        nargs="+",
+        choices=tuple(SIDES),
+        default=argparse.SUPPRESS,
+        metavar="SIDE",
+        help=f"which to measure, of {', '.join(SIDES)} (default: all that apply)",
+    )
     add("--rounds", type=int, default=3, help="fresh processes of each side")
     add("--repeats", type=int, default=2, help="measurements in each process")
     add("--steps", type=int, default=1, help="steps timed together as one measurement")
