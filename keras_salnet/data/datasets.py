@@ -25,8 +25,9 @@ _DEFAULT_SIGMA_OF_WIDTH = 0.03
 _DEFAULT_VALIDATION = 0.1
 
 # Keys of a description: for people, and for the reader.
+_PLACES = ("images", "maps", "fixations")
 _ABOUT = {"name", "title", "licence", "url", "citation"}
-_SETTINGS = {"path", "layout", "sigma", "sigma_of_width", "splits", "images", "maps", "fixations"}
+_SETTINGS = {"path", "layout", "sigma", "sigma_of_width", "splits", *_PLACES}
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,18 @@ def _read_description(path):
     if unknown:
         known = ", ".join(sorted(_ABOUT | _SETTINGS))
         raise ValueError(f"{path}: unknown key {', '.join(unknown)}; the keys are {known}.")
-    for key in _ABOUT | {"path", "images", "maps", "fixations"}:
+    for key in (*_ABOUT, "path", *_PLACES):
         if not isinstance(description.get(key, ""), str):
             raise ValueError(f"{path}: {key} must be a string, not {description[key]!r}.")
-    for key in ("sigma", "sigma_of_width"):
-        value = description.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"{path}: {key} must be a positive number, not {value!r}.")
+    for key, least, most, unit in (
+        ("sigma", 0.5, 1e4, "pixels"),
+        ("sigma_of_width", 1e-3, 1, "parts of the image's width"),
+    ):
+        value = description.get(key, least)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{path}: {key} must be a number, not {value!r}.")
+        if not least <= value <= most:
+            raise ValueError(f"{path}: {key} must be {least:g}…{most:g} {unit}, not {value!r}.")
     if "sigma" in description and "sigma_of_width" in description:
         raise ValueError(f"{path}: sigma and sigma_of_width exclude each other; give one.")
     layout = description.get("layout")
@@ -114,9 +120,14 @@ def _read_description(path):
         raise ValueError(
             f"{path}: layout must be one of {', '.join(readers.LAYOUTS)}, not {layout!r}."
         )
-    splits = description.get("splits", {})
-    sizes = splits.values() if isinstance(splits, dict) else [None]
-    if not all(type(size) is int and size > 0 for size in sizes):
+    renamed = [key for key in _PLACES if key in description]
+    if renamed and layout == "stimuli_eye":
+        raise ValueError(f"{path}: {', '.join(renamed)} cannot be renamed in stimuli_eye.")
+    if renamed:
+        description["layout"] = "folders"
+    splits = description.get("splits", {"all": 1})
+    sizes = splits.values() if isinstance(splits, dict) else ()
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"{path}: splits must give each split its number of images.")
     return description
 
@@ -180,11 +191,12 @@ def _home(name, public):
 
 def _read(folder, name, source, description):
     layout = description.get("layout") or readers.detect_layout(folder)
-    places = {
-        key: description[key] for key in ("images", "maps", "fixations") if key in description
-    }
+    places = {key: description[key] for key in _PLACES if key in description}
     _, read = readers.LAYOUTS[layout]
     splits = read(folder, **places)
+    if "all" not in splits and "splits" in description:
+        found = ", ".join(splits)
+        raise ValueError(f"{folder}: is split into {found} already; leave out `splits`.")
     if "all" in splits:
         splits = _split(splits["all"], description.get("splits"), folder)
     missing = {"train", "val"} - splits.keys()

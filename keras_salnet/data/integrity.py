@@ -5,12 +5,22 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import PIL.Image
 
-from keras_salnet.data.sample import image_size, points_inside, read_gaze_mat
+from keras_salnet.data.sample import (
+    image_size,
+    points_inside,
+    read_gaze_mat,
+    read_grey,
+    read_image,
+)
 
 logger = logging.getLogger(__name__)
+
+# What is decoded with and without TensorFlow. MPO is the JPEG of some cameras.
+_JPEG = ("JPEG", "MPO")
+_MAP_FORMATS = ("JPEG", "PNG")
+_IMAGE_FORMATS = (*_MAP_FORMATS, "BMP", "GIF", "WEBP")
 
 
 def check(dataset, skip_bad=False, track=lambda samples, description: samples):
@@ -81,18 +91,19 @@ def _try(problems, function, *arguments):
 
 
 def _image_size(path):
-    # At an eighth of its size a JPEG is decoded several times faster, and as far as its end.
-    _decode(path, lambda image: image.draft(None, (1, 1)))
+    if _verified(path, _IMAGE_FORMATS) not in _JPEG:
+        read_image(path)
     return image_size(path)
 
 
 def _check_density(path, size):
-    density = _decode(path)
+    _verified(path, _MAP_FORMATS)
+    density = read_grey(path)
     if not density.any():
         raise ValueError(f"{path}: the density map is empty (all zeros).")
     if size is None:
         return
-    height, width = density.shape[:2]
+    height, width = density.shape
     # One aspect, but for the rounding of a smaller map to whole pixels.
     if abs(height * size[1] - width * size[0]) > max(size):
         raise ValueError(
@@ -105,10 +116,11 @@ def _check_fixation_file(path, size):
         points, _ = read_gaze_mat(path)
         looked = size is None or points_inside(points, size).any()
     else:
-        fixations = _decode(path)
+        _verified(path, _IMAGE_FORMATS)
+        fixations = read_grey(path)
         looked = fixations.any()
-        if size is not None and fixations.shape[:2] != size:
-            height, width = fixations.shape[:2]
+        if size is not None and fixations.shape != size:
+            height, width = fixations.shape
             raise ValueError(
                 f"{path}: the fixation map is {width}x{height}, its image {size[1]}x{size[0]}."
             )
@@ -116,15 +128,19 @@ def _check_fixation_file(path, size):
         raise ValueError(f"{path}: nobody's fixation lies inside the image.")
 
 
-def _decode(path, prepare=lambda image: None):
-    """The pixels of an image file. By Pillow: OpenCV fills up a truncated file with grey."""
+def _verified(path, formats):
+    """The format of an image file that is whole. OpenCV fills up a truncated JPEG with grey."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty.")
     try:
-        with PIL.Image.open(path) as image:
-            prepare(image)
-            return np.asarray(image)
+        with PIL.Image.open(path, formats=formats) as image:
+            if image.format == "BMP" and image.mode in ("1", "P"):
+                raise ValueError("a BMP of few colours; save it as PNG")
+            # At an eighth of its size a JPEG is decoded several times faster, as far as its end.
+            image.draft(None, (1, 1))
+            image.load()
+            return image.format
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image: {error}") from error

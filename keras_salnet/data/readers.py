@@ -136,6 +136,10 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations"):
         raise FileNotFoundError(
             f"{folder}: has neither {maps.name}/, {fixations.name}/ nor {table}."
         )
+    if fixations.is_dir() and table.is_file():
+        raise ValueError(
+            f"{table} and the folder {fixations.name}/ exclude each other; remove one."
+        )
     inside = _visible(images)
     flat = any(map(_is_image, inside))
     splits = [] if flat else [path.name for path in inside if path.is_dir()]

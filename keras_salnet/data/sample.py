@@ -137,11 +137,14 @@ def read_gaze_mat(path):
     """
     import scipy.io  # 0.3 s that other layouts need not wait for
 
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
     try:
         gaze = scipy.io.loadmat(path)["gaze"].ravel()
-        return join_observers([observer.astype(np.float64) - 1 for observer in gaze["fixations"]])
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such file.") from None
+        fixations = list(gaze["fixations"])
+        if any(points.size and points.shape[1] != 2 for points in fixations):
+            raise ValueError("fixations must have two columns, x and y")
+        return join_observers([points.astype(np.float64) - 1 for points in fixations])
     except Exception as error:  # what scipy raises on a broken file has no common base
         raise ValueError(
             f"{path}: not a fixation file of SALICON's (a struct array `gaze` with `fixations`): "
@@ -180,7 +183,9 @@ def read_grey(path):
         FileNotFoundError: there is no such file.
         ValueError: it is not an image that OpenCV can read.
     """
-    return _decode(path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
+    # As TensorFlow decodes maps; OpenCV would turn them by their EXIF orientation.
+    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(path, flags)
 
 
 def image_size(path):

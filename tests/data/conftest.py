@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_salnet.data import Sample
+
 
 def cell(items):
     """What scipy.io.savemat writes as an (n, 1) cell array."""
@@ -56,9 +58,9 @@ def write_osie(write_image, write_fixations_mat):
 
 
 @pytest.fixture
-def write_salicon(write_image):
+def write_folders(write_image):
     def write(folder, splits, kinds=("maps", "fixations"), size=(6, 8)):
-        """images/, maps/ and fixations/ of split → names; only test has nothing but images."""
+        """images/, maps/ and fixations/ of split → names; "." is no split, test has images only."""
         for split, names in splits.items():
             for number, name in enumerate(names):
                 write_image(folder / "images" / split / f"{name}.jpg", size)
@@ -71,3 +73,56 @@ def write_salicon(write_image):
         return folder
 
     return write
+
+
+@pytest.fixture
+def write_gaze_mat():
+    import scipy.io
+
+    def write(path, observers, dtype=np.float64, **options):
+        """SALICON's file: each observer's 1-based (k, 2) fixations, beside the mouse's path."""
+        fields = ("location", "timestamp", "fixations")
+        gaze = np.empty((len(observers), 1), [(name, object) for name in fields])
+        for record, points in zip(gaze[:, 0], observers, strict=True):
+            record["location"] = np.full((7, 2), 3.5)
+            record["timestamp"] = np.arange(7.0)[:, None]
+            # MATLAB's [] has neither rows nor columns.
+            record["fixations"] = np.array(points, dtype) if len(points) else np.zeros((0, 0))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {"image": path.stem, "resolution": [[480, 640]], "gaze": gaze}
+        scipy.io.savemat(path, content, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def broken_mats():
+    def broken(whole):
+        """Ways in which a download goes wrong: how, and what is then on disk."""
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 0xFF
+        return {
+            "empty": b"",
+            "text": b"<!DOCTYPE html>" * 50,
+            "header only": whole[:128],
+            "cut in a header": whole[:140],
+            "cut": whole[: len(whole) // 2],
+            "end missing": whole[:-20],
+            "flipped byte": bytes(flipped),
+            "MATLAB 7.3": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(512),
+        }
+
+    return broken
+
+
+@pytest.fixture(scope="session")
+def numbered(tmp_path_factory):
+    """Seven samples, each an image of its own grey level: 0, 10, 20, …"""
+    folder = tmp_path_factory.mktemp("numbered")
+    samples = []
+    for number in range(7):
+        path = folder / f"{number}.png"
+        cv2.imwrite(str(path), np.full((6, 8, 3), 10 * number, np.uint8))
+        samples.append(Sample(path, fixations=np.array([[number, 3.0]]), sigma=1.5))
+    return samples

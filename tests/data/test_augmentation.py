@@ -9,7 +9,7 @@ import scipy.ndimage
 import scipy.stats
 from keras import ops
 
-from keras_salnet.data.augmentation import Augment, draw_warps, identity_warp
+from keras_salnet.data.augmentation import Augment, draw_epoch, draw_warps, identity_warp
 
 FRAMES = [(32, 32), (24, 40), (41, 23)]
 each_frame = pytest.mark.parametrize("frame", FRAMES)
@@ -120,9 +120,47 @@ def test_the_crop_lies_in_the_frame_before_it_is_turned(warps):
     assert np.all(crop + np.abs([c, f]) <= 1 + 1e-6)
 
 
+def test_an_epoch_holds_each_sample_once_with_its_own_warp():
+    order, warps = draw_epoch(3, 2, 50, augment=True)
+    assert sorted(order) == list(range(50))
+    assert order.dtype == np.int64
+    assert np.array_equal(warps, draw_warps(3, 2, order)), "whatever the order"
+    again, same = draw_epoch(3, 2, 50, augment=False)
+    assert np.array_equal(again, order), "whether or not it augments"
+    assert np.array_equal(same, np.tile(identity_warp(), (50, 1)))
+    assert warps.dtype == same.dtype == np.float32
+    # As the tf.data pipeline calls it.
+    order_of_tf, warps_of_tf = draw_epoch(3, np.int64(2), 50, True)
+    assert np.array_equal(order_of_tf, order)
+    assert np.array_equal(warps_of_tf, warps)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    orders = {
+        (seed, epoch): tuple(draw_epoch(seed, epoch, 20, False)[0])
+        for seed in range(4)
+        for epoch in range(50)
+    }
+    assert len(set(orders.values())) == len(orders), "of both"
+    assert tuple(range(20)) not in orders.values()
+    # Any sample may come first, as often as any other: 200 throws of a die of 20.
+    first = np.bincount([order[0] for order in orders.values()], minlength=20)
+    assert scipy.stats.chisquare(first).pvalue > 1e-4
+
+
+def test_a_warp_tells_nothing_of_the_place_in_the_order():
+    order, warps = draw_epoch(0, 0, 2000, augment=True)
+    places = np.arange(2000)
+    for column in (2, 5, 6, 7, 8):
+        assert abs(np.corrcoef(places, warps[:, column])[0, 1]) < 0.1
+        assert abs(np.corrcoef(order, warps[:, column])[0, 1]) < 0.1
+
+
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="negative"):
         draw_warps(-1, 0, [0])
+    with pytest.raises(ValueError, match="negative"):
+        draw_epoch(-1, 0, 1, False)
 
 
 # The warp

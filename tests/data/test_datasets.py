@@ -9,9 +9,11 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import PIL.ExifTags
+import PIL.Image
 import pytest
 
-from keras_salnet.data import Dataset, datasets, load_dataset
+from keras_salnet.data import Dataset, Sample, datasets, load_dataset
 from keras_salnet.data.datasets import descriptions
 from keras_salnet.data.readers import LAYOUTS
 
@@ -45,7 +47,6 @@ def test_without_splits_the_last_tenth_is_for_validation(tmp_path, write_osie, i
     assert names(dataset["train"]) == expected[:-validation]
     assert names(dataset["val"]) == expected[-validation:]
     assert list(dataset.splits) == ["train", "val"]
-    assert {sample.sigma for sample in dataset["train"]} == {19.0}
 
 
 def test_a_described_dataset_has_its_splits_and_sigma(tmp_path, write_osie, described):
@@ -102,8 +103,8 @@ def test_one_image_cannot_be_split(tmp_path, write_osie):
         load_dataset(folder)
 
 
-def test_salicons_splits_are_its_folders(tmp_path, write_salicon):
-    folder = write_salicon(tmp_path / "mine", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
+def test_splits_may_be_folders(tmp_path, write_folders):
+    folder = write_folders(tmp_path / "mine", {"train": ["a", "b"], "val": ["c"], "test": ["d"]})
     dataset = load_dataset(folder)
     assert {split: names(samples) for split, samples in dataset.splits.items()} == {
         "train": ["a", "b"],
@@ -113,8 +114,8 @@ def test_salicons_splits_are_its_folders(tmp_path, write_salicon):
 
 
 @pytest.mark.parametrize("only", ["train", "val"])
-def test_training_needs_both_splits(tmp_path, write_salicon, only):
-    folder = write_salicon(tmp_path / "mine", {only: ["a", "b"]})
+def test_training_needs_both_splits(tmp_path, write_folders, only):
+    folder = write_folders(tmp_path / "mine", {only: ["a", "b"]})
     missing = {"train": "val", "val": "train"}[only]
     with pytest.raises(ValueError, match=f"mine: has no split {missing}"):
         load_dataset(folder)
@@ -136,19 +137,279 @@ def test_a_split_that_is_not_there_is_named():
     ("name", "sizes"),
     [
         ("osie", {"train": 600, "val": 100}),
-        ("eyecrowd", {"train": 450, "val": 50}),
-        ("scene500", {"train": 450, "val": 50}),
+        ("eyecrowd", {"train": 400, "val": 50, "test": 50}),
+        ("scene500", {"train": 400, "val": 50, "test": 50}),
     ],
 )
 def test_the_real_datasets_split(shared_data, caplog, name, sizes):
     dataset = load_dataset(shared_data / name)
     assert {split: len(samples) for split, samples in dataset.splits.items()} == sizes
-    train, val = (set(names(dataset[split])) for split in ("train", "val"))
-    assert not train & val
-    assert max(train) < min(val), "in the order of the file names"
+    in_order = [name for split in sizes for name in names(dataset[split])]
+    assert in_order == sorted(set(in_order)), "in the order of the file names, none twice"
     assert not caplog.records
-    if name == "osie":
-        assert dataset["val"][0].sigma == 24.0
+    wide = {"osie": lambda width: 24, "eyecrowd": lambda width: 0.0254 * width}
+    for sample in dataset["val"][::10]:
+        sigma = wide.get(name, lambda width: 0.03 * width)(sample.read_image().shape[1])
+        assert sample.sigma == pytest.approx(sigma)
+
+
+# The sigma
+
+
+@pytest.mark.parametrize(
+    ("description", "sigmas"),
+    [
+        ({}, {"a": 12.0, "b": 24.0, "c": 0.3}),
+        ({"sigma_of_width": 0.1}, {"a": 40.0, "b": 80.0, "c": 1.0}),
+        ({"sigma": 7}, {"a": 7.0, "b": 7.0, "c": 7.0}),
+    ],
+)
+def test_sigma_is_pixels_or_a_part_of_the_width(
+    tmp_path, write_folders, described, description, sigmas
+):
+    described(mine=description)
+    folder = tmp_path / "mine"
+    for name, size in (("a", (30, 400)), ("b", (400, 800)), ("c", (50, 10))):
+        write_folders(folder, {".": [name]}, kinds=("fixations",), size=size)
+    dataset = load_dataset(folder)
+    read = {sample.name: sample.sigma for split in dataset.splits.values() for sample in split}
+    assert read == pytest.approx(sigmas)
+
+
+def test_the_width_is_that_of_the_upright_image(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {".": ["a", "b"]}, kinds=("fixations",))
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = 6
+    PIL.Image.new("RGB", (200, 100)).save(folder / "images" / "a.jpg", exif=exif)
+    (sample,) = load_dataset(folder)["train"]
+    assert sample.sigma == pytest.approx(3.0)
+
+
+def test_maps_need_no_sigma(tmp_path, write_folders):
+    (sample,) = load_dataset(write_folders(tmp_path, {".": ["a", "b"]}))["train"]
+    assert sample.sigma is None
+
+
+def test_an_image_that_cannot_be_read_has_no_sigma(tmp_path, write_osie):
+    folder = write_osie(tmp_path, [(f"{name}.png", LOOKS) for name in "abc"])
+    (folder / "stimuli" / "a.png").unlink()
+    (folder / "stimuli" / "b.png").write_bytes(b"no image")
+    dataset = load_dataset(folder)
+    assert [sample.sigma for sample in dataset["train"]] == [None, None]
+    assert dataset["val"][0].sigma == pytest.approx(0.24)
+
+
+# In a line
+
+
+def test_a_dataset_tells_what_it_holds(tmp_path, write_folders, write_osie, described):
+    folder = write_folders(tmp_path / "mine", {"train": ["a", "b"], "val": ["c"]})
+    assert str(load_dataset(folder)) == "mine: 2 train, 1 val images with density maps"
+    records = [(f"{number}.png", LOOKS) for number in range(10)]
+    folder = write_osie(tmp_path / "described", records, size=(60, 80))
+    line = "described: 9 train, 1 val images; densities from fixations with σ = 2.4 pixels"
+    assert str(load_dataset(folder)) == line
+    described(described={"sigma": 24, "splits": {"train": 7, "val": 1, "test": 2}})
+    line = "described: 7 train, 1 val, 2 test images; densities from fixations with σ = 24 pixels"
+    assert str(load_dataset(folder)) == line
+
+
+def test_a_dataset_tells_between_what_its_sigmas_lie(tmp_path, write_folders):
+    for name, width in (("a", 100), ("b", 333), ("c", 1024)):
+        write_folders(tmp_path, {".": [name]}, kinds=("fixations",), size=(40, width))
+    assert str(load_dataset(tmp_path)).endswith("fixations with σ = 3–30.7 pixels")
+
+
+def test_a_dataset_of_anything_has_a_line():
+    for samples in ([], [Sample(Path("missing.png"))]):
+        assert str(Dataset("mine", {"train": samples})).startswith(f"mine: {len(samples)} train")
+
+
+# A TOML file of one's own
+
+
+@pytest.fixture
+def write_toml(tmp_path):
+    def write(text, name="mine.toml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+def test_a_toml_beside_the_data(tmp_path, write_osie, write_toml):
+    write_osie(tmp_path, [(f"{name}.png", LOOKS) for name in "abcd"])
+    path = write_toml('name = "my data"\nsigma = 1.5\nsplits = { train = 1, val = 1, test = 2 }\n')
+    dataset = load_dataset(path)
+    assert dataset.name == "my data"
+    assert dataset.source == str(path)
+    assert {split: names(samples) for split, samples in dataset.splits.items()} == {
+        "train": ["a"],
+        "val": ["b"],
+        "test": ["c", "d"],
+    }
+    assert {sample.sigma for samples in dataset.splits.values() for sample in samples} == {1.5}
+    assert dataset["train"][0].image.resolve() == (tmp_path / "stimuli" / "a.png").resolve()
+
+
+def test_a_toml_may_be_empty(tmp_path, write_osie, write_toml):
+    write_osie(tmp_path, [(f"{name}.png", LOOKS) for name in "abc"])
+    dataset = load_dataset(str(write_toml("# nothing\n", "my.data.toml")))
+    assert dataset.name == "my.data", "the file's"
+    assert names(dataset["val"]) == ["c"]
+    assert dataset["val"][0].sigma == pytest.approx(0.24)
+
+
+def test_a_tomls_path_is_relative_to_the_file(tmp_path, write_osie, write_toml, monkeypatch):
+    folder = write_osie(tmp_path / "data" / "volume", [("a.png", LOOKS), ("b.png", LOOKS)])
+    monkeypatch.setenv("HOME", str(tmp_path / "data"))
+    (tmp_path / "some" / "where").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "some" / "where")
+    for given in ("../data/volume", "~/volume", str(folder)):
+        path = write_toml(f'path = "{given}"', "settings/mine.toml")
+        for data in (path, "../../settings/mine.toml"):
+            dataset = load_dataset(data)
+            assert dataset["train"][0].image.resolve() == (folder / "stimuli" / "a.png").resolve()
+            assert dataset.source == str(path), "so that it is found from anywhere"
+
+
+def test_a_toml_may_rename_folders(tmp_path, write_folders, write_toml):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    for old, new in (("images", "photos"), ("maps", "truth"), ("fixations", "gaze")):
+        (folder / old).rename(folder / new)
+    text = 'layout = "folders"\nimages = "photos"\nmaps = "truth"\nfixations = "gaze"'
+    (sample,) = load_dataset(write_toml(text))["val"]
+    assert sample.image == tmp_path / "photos" / "val" / "b.jpg"
+    assert sample.density == tmp_path / "truth" / "val" / "b.png"
+    assert sample.fixations == tmp_path / "gaze" / "val" / "b.png"
+
+
+def test_renamed_folders_tell_the_layout(tmp_path, write_folders, write_toml):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    (folder / "images").rename(folder / "photos")
+    assert len(load_dataset(write_toml('images = "photos"'))["val"]) == 1
+
+
+def test_osies_folders_cannot_be_renamed(tmp_path, write_osie, write_toml):
+    write_osie(tmp_path, [("a.png", LOOKS), ("b.png", LOOKS)])
+    path = write_toml('layout = "stimuli_eye"\nimages = "stimuli"')
+    with pytest.raises(ValueError, match=r"mine\.toml: images .*stimuli_eye"):
+        load_dataset(path)
+
+
+def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
+    write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+    with pytest.raises(ValueError, match=r"splits"):
+        load_dataset(write_toml("splits = { train = 1, val = 2 }"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sigma == 3", "not a TOML file: "),
+        ("sigma = 3\nsigma = 4", "not a TOML file: "),
+        ("sigm = 3\n[split]\ntrain = 1", "unknown key sigm, split; the keys are .*sigma, .*splits"),
+        ('sigma = "24"', "sigma must be a number, not '24'"),
+        ("sigma = 0", r"sigma must be 0\.5…10000 pixels, not 0"),
+        ("sigma = -2.5", r"sigma must be 0\.5…10000 pixels, not -2\.5"),
+        ("sigma = nan", r"sigma must be 0\.5…10000 pixels, not nan"),
+        ("sigma = inf", r"sigma must be 0\.5…10000 pixels, not inf"),
+        ("sigma = 0.03", r"sigma must be 0\.5…10000 pixels, not 0\.03"),
+        ("sigma = true", "sigma must be a number, not True"),
+        ("sigma_of_width = 0.0", r"sigma_of_width must be 0\.001…1 parts .*, not 0\.0"),
+        ("sigma_of_width = [0.03]", r"sigma_of_width must be a number, not \[0\.03\]"),
+        ("sigma = 24\nsigma_of_width = 0.03", "sigma and sigma_of_width exclude each other"),
+        ('layout = "salicon"', "layout must be one of stimuli_eye, folders, not 'salicon'"),
+        ("layout = 1", "layout must be one of stimuli_eye, folders, not 1"),
+        ("splits = {}", "splits must give each split its number of images"),
+        ("splits = [3, 1]", "splits must give each split its number of images"),
+        ("splits = { train = 3, val = 0 }", "splits must give each split its number of images"),
+        ("splits = { train = true, val = 3 }", "splits must give each split its number"),
+        ("splits = { train = 0.9, val = 0.1 }", "splits must give each split its number"),
+        *(
+            (f"{key} = 3", f"{key} must be a string, not 3")
+            for key in ("name", "path", "images", "maps", "fixations", "title", "url", "licence")
+        ),
+        ('citation = ["a", "b"]', r"citation must be a string, not \['a', 'b'\]"),
+    ],
+)
+def test_a_toml_with_mistakes_is_named_with_the_key(
+    tmp_path, write_osie, write_toml, text, message
+):
+    write_osie(tmp_path, [(f"{name}.png", LOOKS) for name in "abcd"])
+    path = write_toml(text)
+    with pytest.raises(ValueError, match=rf"^{path}: {message}"):
+        load_dataset(path)
+
+
+def test_a_toml_must_be_utf8(tmp_path, write_toml):
+    path = write_toml("")
+    path.write_bytes('name = "Überblick"'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"mine\.toml: not a TOML file: .*utf-8"):
+        load_dataset(path)
+
+
+def test_what_a_toml_speaks_of_must_be_there(tmp_path, write_toml):
+    with pytest.raises(FileNotFoundError, match=r"gone: there is no such folder"):
+        load_dataset(write_toml('path = "gone"'))
+    with pytest.raises(FileNotFoundError, match=r"other\.toml: there is no such file"):
+        load_dataset(tmp_path / "other.toml")
+
+
+# Public datasets by name
+
+
+@pytest.fixture
+def public(described):
+    """A public dataset "mine", for one test."""
+    described(mine={"sigma": 5.0, "url": "https://example.org/mine", "licence": "CC BY 4.0"})
+
+
+@pytest.mark.parametrize("name", ["mine", "MINE"])
+def test_a_public_dataset_is_found_by_its_name(tmp_path, write_osie, public, monkeypatch, name):
+    records = [(f"{name}.png", LOOKS) for name in "ab"]
+    folder = write_osie(tmp_path / "datasets" / "mine", records)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for home in (str(tmp_path / "datasets"), "../datasets", "~/datasets"):
+        monkeypatch.setenv("KERAS_SALNET_DATA", home)
+        dataset = load_dataset(name)
+        assert (dataset.name, dataset.source) == ("mine", str(folder))
+        assert dataset["train"][0].sigma == 5.0, "by its description"
+    monkeypatch.delenv("KERAS_SALNET_DATA")
+    (tmp_path / "work" / "data").symlink_to(tmp_path / "datasets")
+    assert load_dataset(name)["train"][0].sigma == 5.0
+
+
+def test_a_folder_goes_before_a_public_name(tmp_path, write_osie, public, monkeypatch):
+    for folder, letters in (("here/mine", "abc"), ("datasets/mine", "ab")):
+        write_osie(tmp_path / folder, [(f"{name}.png", LOOKS) for name in letters])
+    monkeypatch.setenv("KERAS_SALNET_DATA", str(tmp_path / "datasets"))
+    monkeypatch.chdir(tmp_path / "here")
+    assert len(load_dataset("mine")["train"]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("mine")["train"]) == 1
+
+
+def test_a_public_dataset_that_is_not_there_is_named(tmp_path, public, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    for home, folder in ((None, "data"), (str(tmp_path / "gone"), str(tmp_path / "gone"))):
+        if home is None:
+            monkeypatch.delenv("KERAS_SALNET_DATA", raising=False)
+        else:
+            monkeypatch.setenv("KERAS_SALNET_DATA", home)
+        message = (
+            rf"mine: there is no folder {folder}/mine\. Get the dataset from "
+            rf"https://example\.org/mine \(licence: CC BY 4\.0\) .* {folder}/ .* KERAS_SALNET_DATA"
+        )
+        with pytest.raises(FileNotFoundError, match=message):
+            load_dataset("mine")
+    with pytest.raises(FileNotFoundError, match="yours: there is no such folder"):
+        load_dataset("yours")
 
 
 # Descriptions
@@ -161,9 +422,9 @@ def test_descriptions_are_complete():
     for name, table in described.items():
         assert table["name"] == name
         assert table["layout"] in LAYOUTS
-        assert table["sigma"] > 0
+        assert (table.get("sigma") or table["sigma_of_width"]) > 0
         assert all(table[key] for key in ("title", "licence", "url", "citation"))
-        # SALICON's layout has its own splits.
+        # Folders may have splits of their own; SALICON's do.
         assert ("splits" in table) == (table["layout"] == "stimuli_eye")
 
 

@@ -48,3 +48,18 @@ def test_pipeline_turns_images_as_reading_does(samples):
         np.testing.assert_allclose(image, fitted, atol=1e-2)
         truth = sample.read_density_in((48, 48), "pad")
         np.testing.assert_allclose(np.asarray(density)[..., 0], truth, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_a_maps_own_orientation_means_the_same_to_all(tmp_path, ending):
+    pixels = np.zeros((48, 48), np.uint8)
+    pixels[4:12, 30:44] = 255
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = 6
+    PIL.Image.fromarray(pixels).save(tmp_path / "image.png")
+    PIL.Image.fromarray(pixels).save(tmp_path / f"map{ending}", exif=exif)
+    sample = Sample(tmp_path / "image.png", tmp_path / f"map{ending}")
+    (batch,) = validation_batches([sample], (48, 48), fit="pad", batch_size=1)
+    np.testing.assert_allclose(
+        batch["density"][0, ..., 0], sample.read_density_in((48, 48), "pad"), atol=1e-5
+    )

@@ -20,18 +20,6 @@ each_fit = pytest.mark.parametrize("fit", MODES)
 FRAME = (24, 32)
 
 
-@pytest.fixture(scope="module")
-def numbered(tmp_path_factory):
-    """Seven samples, each an image of its own grey level: 0, 10, 20, …"""
-    folder = tmp_path_factory.mktemp("numbered")
-    samples = []
-    for number in range(7):
-        path = folder / f"{number}.png"
-        cv2.imwrite(str(path), np.full((6, 8, 3), 10 * number, np.uint8))
-        samples.append(Sample(path, fixations=np.array([[number, 3.0]]), sigma=1.5))
-    return samples
-
-
 def numbers(batch):
     """Which of `numbered` a batch holds."""
     return [round(float(level) / 10) for level in batch["image"][:, 0, 0, 0]]

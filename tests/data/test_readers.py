@@ -1,17 +1,19 @@
 """Layouts on disk, written as the public datasets are, and the real ones where they are at hand."""
 
+import dataclasses
 import logging
 
 import numpy as np
 import pytest
 import scipy.io
 
+from keras_salnet.data import Sample
 from keras_salnet.data.readers import (
     LAYOUTS,
     detect_layout,
     list_images,
     points_inside,
-    read_salicon,
+    read_folders,
     read_stimuli_eye,
 )
 
@@ -25,14 +27,14 @@ LOOKS = [[(1, 2), (7, 5)], [(0, 0)]]
 def test_osies_layout(tmp_path, write_osie):
     records = [("b.png", LOOKS), ("a.png", [[(3, 4)], [], [(5, 1), (5, 1)]])]
     folder = write_osie(tmp_path, records)
-    (a, b) = read_stimuli_eye(folder, sigma=24.0)["all"]
+    (a, b) = read_stimuli_eye(folder)["all"]
     assert (a.name, b.name) == ("a", "b"), "in the order of the file names"
     assert b.image == tmp_path / "stimuli" / "b.png"
     assert b.fixations.tolist() == [[1, 2], [7, 5], [0, 0]]
     assert b.observer.tolist() == [0, 0, 1]
     assert a.fixations.tolist() == [[3, 4], [5, 1], [5, 1]], "repeated looks count"
     assert a.observer.tolist() == [0, 2, 2], "who never looked keeps a number"
-    assert {a.sigma, b.sigma} == {24.0}
+    assert {a.sigma, b.sigma} == {None}, "for `load_dataset` to fill in"
     assert a.density is None
     assert a.fixations.dtype == np.float64
 
@@ -41,12 +43,13 @@ def test_osies_layout(tmp_path, write_osie):
 def test_small_types_do_not_overflow(tmp_path, write_osie, dtype):
     looks = [[(250, 200), (255, 7)]]
     folder = write_osie(tmp_path, [("a.png", looks)], size=(240, 300), dtype=dtype)
-    (sample,) = read_stimuli_eye(folder, sigma=200.0)["all"]
+    (sample,) = read_stimuli_eye(folder)["all"]
     assert sample.fixations.tolist() == [[250, 200], [255, 7]]
     assert sample.fixations.dtype == np.float64
     # 250 + 0.5 and 255 + 200 are beyond 8 bits.
     shifted = sample.fixations + 200
     assert shifted.tolist() == [[450, 400], [455, 207]]
+    sample = dataclasses.replace(sample, sigma=200.0)
     assert sample.read_density_in((24, 30)).sum() == pytest.approx(1)
 
 
@@ -57,7 +60,7 @@ def test_points_outside_are_dropped_and_counted(tmp_path, write_osie, caplog):
         tmp_path, [("a.png", [outside, inside]), ("b.png", [inside, [outside[0], inside[0]]])]
     )
     with caplog.at_level(logging.WARNING):
-        a, b = read_stimuli_eye(folder, sigma=2.0)["all"]
+        a, b = read_stimuli_eye(folder)["all"]
     assert a.fixations.tolist() == [list(point) for point in inside]
     assert a.observer.tolist() == [1, 1, 1]
     assert b.observer.tolist() == [0, 0, 0, 1]
@@ -66,40 +69,54 @@ def test_points_outside_are_dropped_and_counted(tmp_path, write_osie, caplog):
 
 
 def test_nothing_is_logged_where_nothing_is_dropped(tmp_path, write_osie, caplog):
-    read_stimuli_eye(write_osie(tmp_path, [("a.png", LOOKS)]), sigma=2.0)
+    read_stimuli_eye(write_osie(tmp_path, [("a.png", LOOKS)]))
     assert not caplog.records
 
 
-def test_images_the_file_does_not_speak_of_are_left_out(tmp_path, write_osie, write_image):
+def test_images_the_file_does_not_speak_of_have_no_ground_truth(tmp_path, write_osie, write_image):
     folder = write_osie(tmp_path, [("b.png", LOOKS)])
     write_image(folder / "stimuli" / "a.png")
     (folder / "stimuli" / "Thumbs.db").write_bytes(b"")
-    assert [sample.name for sample in read_stimuli_eye(folder, 2.0)["all"]] == ["b"]
+    a, b = read_stimuli_eye(folder)["all"]
+    assert (a.name, b.name) == ("a", "b")
+    assert a.fixations is None
+    assert a.density is None
+    assert len(b.fixations) == 3
 
 
 def test_an_image_nobody_looked_at_has_no_points(tmp_path, write_osie):
     folder = write_osie(tmp_path, [("a.png", [[], []]), ("b.png", [])])
-    for sample in read_stimuli_eye(folder, 2.0)["all"]:
+    for sample in read_stimuli_eye(folder)["all"]:
         assert sample.read_fixations().shape == (0, 2)
         assert sample.observer.shape == (0,)
 
 
-def test_a_missing_image_is_named(tmp_path, write_osie):
-    folder = write_osie(tmp_path, [("a.png", LOOKS), ("b.png", LOOKS)])
+def test_an_image_that_only_the_file_knows_is_a_sample(tmp_path, write_osie, caplog):
+    folder = write_osie(tmp_path, [("a.png", LOOKS), ("b.png", LOOKS), ("c.png", LOOKS)])
     (folder / "stimuli" / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"fixations\.mat speaks of b\.png, which is not"):
-        read_stimuli_eye(folder, 2.0)
+    _, b, c = read_stimuli_eye(folder)["all"]
+    assert (b.image, c.name) == (folder / "stimuli" / "b.png", "c")
+    assert len(b.fixations) == 3
+    assert not caplog.records
+
+
+def test_an_image_of_unknown_size_keeps_its_points(tmp_path, write_osie, caplog):
+    folder = write_osie(tmp_path, [("a.png", [[(700, 500)]]), ("b.png", LOOKS)])
+    (folder / "stimuli" / "a.png").write_bytes(b"no image")
+    a, _ = read_stimuli_eye(folder)["all"]
+    assert a.fixations.tolist() == [[700, 500]]
+    assert not caplog.records
 
 
 def test_a_missing_file_is_named(tmp_path, write_image):
     with pytest.raises(FileNotFoundError, match=r"stimuli: there is no such folder"):
-        read_stimuli_eye(tmp_path, 2.0)
+        read_stimuli_eye(tmp_path)
     (tmp_path / "stimuli").mkdir()
     with pytest.raises(FileNotFoundError, match=r"stimuli: holds no image \(\.jpg"):
-        read_stimuli_eye(tmp_path, 2.0)
+        read_stimuli_eye(tmp_path)
     write_image(tmp_path / "stimuli" / "a.png")
     with pytest.raises(FileNotFoundError, match=r"fixations\.mat: there is no such file"):
-        read_stimuli_eye(tmp_path, 2.0)
+        read_stimuli_eye(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +135,7 @@ def test_another_mat_file_is_refused(tmp_path, write_osie, content):
     path = write_osie(tmp_path, [("a.png", LOOKS)]) / "eye" / "fixations.mat"
     scipy.io.savemat(path, content)
     with pytest.raises(ValueError, match=r"fixations\.mat: not a fixations\.mat of OSIE's family"):
-        read_stimuli_eye(tmp_path, 2.0)
+        read_stimuli_eye(tmp_path)
 
 
 @pytest.mark.parametrize("field", ["fix_x", "fix_y"])
@@ -132,27 +149,13 @@ def test_a_mat_file_without_proper_points_is_refused(tmp_path, write_osie, field
     cells = np.array([[{"img": "a.png", "subjects": subjects}]], object)
     scipy.io.savemat(path, {"fixations": cells})
     with pytest.raises(ValueError, match=r"fixations\.mat: not a fixations\.mat of OSIE's family"):
-        read_stimuli_eye(tmp_path, 2.0)
-
-
-def broken_mats(whole):
-    """Ways in which a download goes wrong: how, and what is then on disk."""
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 0xFF
-    return {
-        "empty": b"",
-        "text": b"<!DOCTYPE html>" * 50,
-        "header only": whole[:128],
-        "cut in a header": whole[:140],
-        "cut": whole[: len(whole) // 2],
-        "end missing": whole[:-20],
-        "flipped byte": bytes(flipped),
-        "MATLAB 7.3": b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(512),
-    }
+        read_stimuli_eye(tmp_path)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_file_that_is_no_mat_is_refused(tmp_path, write_osie, write_fixations_mat, compressed):
+def test_a_file_that_is_no_mat_is_refused(
+    tmp_path, write_osie, write_fixations_mat, broken_mats, compressed
+):
     path = write_osie(tmp_path, [("a.png", LOOKS)]) / "eye" / "fixations.mat"
     write_fixations_mat(path, [("a.png", LOOKS)] * 5, do_compression=compressed)
     for how, content in broken_mats(path.read_bytes()).items():
@@ -160,75 +163,434 @@ def test_a_file_that_is_no_mat_is_refused(tmp_path, write_osie, write_fixations_
             continue  # it has no check sum
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"eye/fixations\.mat: not a fixations\.mat of OSIE's"):
-            read_stimuli_eye(tmp_path, 2.0)
+            read_stimuli_eye(tmp_path)
 
 
 # images/, maps/ and fixations/
 
 
-def test_salicons_layout(tmp_path, write_salicon):
-    splits = {"train": ["b", "a", "c"], "val": ["d"], "test": ["e"]}
-    read = read_salicon(write_salicon(tmp_path, splits), sigma=19.0)
+def test_salicons_layout(tmp_path, write_folders, caplog):
+    splits = {"train": ["b", "a", "x.1"], "val": ["d"], "test": ["e"]}
+    read = read_folders(write_folders(tmp_path, splits))
     assert list(read) == ["train", "val"], "test keeps its ground truth to itself"
-    assert [sample.name for sample in read["train"]] == ["a", "b", "c"]
+    assert [sample.name for sample in read["train"]] == ["a", "b", "x.1"]
+    for sample, name in zip(read["train"], ("a", "b", "x.1"), strict=True):
+        assert sample.image == tmp_path / "images" / "train" / f"{name}.jpg"
+        assert sample.density == tmp_path / "maps" / "train" / f"{name}.png"
+        assert sample.fixations == tmp_path / "fixations" / "train" / f"{name}.png"
     sample = read["train"][1]
-    assert sample.image == tmp_path / "images" / "train" / "b.jpg"
-    assert sample.density == tmp_path / "maps" / "train" / "b.png"
     assert sample.read_fixations().tolist() == [[0, 2]]
     assert sample.read_density((6, 8))[2, 0] == 1
     assert sample.observer is None
+    assert sample.sigma is None, "for `load_dataset` to fill in"
+    assert not caplog.records
 
 
-def test_salicon_without_fixations(tmp_path, write_salicon):
-    folder = write_salicon(tmp_path, {"train": ["a"], "val": ["b"]}, kinds=("maps",))
-    (sample,) = read_salicon(folder, 19.0)["val"]
+def test_folders_without_splits(tmp_path, write_folders):
+    read = read_folders(write_folders(tmp_path, {".": ["b", "a"]}))
+    assert list(read) == ["all"]
+    a, b = read["all"]
+    assert a.image == tmp_path / "images" / "a.jpg"
+    assert b.density == tmp_path / "maps" / "b.png"
+    assert a.read_fixations().tolist() == [[1, 2]]
+
+
+def test_a_folder_among_images_is_no_split(tmp_path, write_folders, write_image):
+    folder = write_folders(tmp_path, {".": ["a", "b"]})
+    for name in ("thumbs", ".cache", "originals"):
+        write_image(folder / "images" / name / "c.jpg")
+    read = read_folders(folder)
+    assert list(read) == ["all"]
+    assert [sample.name for sample in read["all"]] == ["a", "b"]
+
+
+def test_files_that_are_no_images_do_not_make_a_folder_flat(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    for name in ("notes.txt", ".hidden.png"):
+        (folder / "images" / name).write_bytes(b"")
+    assert list(read_folders(folder)) == ["train", "val"]
+
+
+def test_folders_may_have_other_names(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    for old, new in (("images", "stimuli"), ("maps", "ground truth"), ("fixations", "gaze")):
+        (folder / old).rename(folder / new)
+    read = read_folders(folder, images="stimuli", maps="ground truth", fixations="gaze")
+    (sample,) = read["val"]
+    assert sample.image == folder / "stimuli" / "val" / "b.jpg"
+    assert sample.density == folder / "ground truth" / "val" / "b.png"
+    assert sample.fixations == folder / "gaze" / "val" / "b.png"
+
+
+def test_maps_alone_do(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]}, kinds=("maps",))
+    (sample,) = read_folders(folder)["val"]
     assert sample.fixations is None
     assert sample.read_density((6, 8))[2, 0] == 1
 
 
-def test_salicon_without_maps_makes_densities_of_its_fixations(tmp_path, write_salicon):
-    folder = write_salicon(tmp_path, {"train": ["a"], "val": ["b"]}, kinds=("fixations",))
-    (sample,) = read_salicon(folder, 1.0)["val"]
+def test_fixations_alone_make_densities(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]}, kinds=("fixations",))
+    (sample,) = read_folders(folder)["val"]
     assert sample.density is None
-    density = sample.read_density((6, 8))
+    density = dataclasses.replace(sample, sigma=1.0).read_density((6, 8))
     assert np.unravel_index(density.argmax(), density.shape) == (2, 0)
     assert density[2, 1] == pytest.approx(density[2, 0] * np.exp(-0.5))
 
 
 @pytest.mark.parametrize("kind", ["maps", "fixations"])
-def test_a_missing_partner_is_named(tmp_path, write_salicon, kind):
-    folder = write_salicon(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+def test_a_missing_partner_is_expected_as_png(tmp_path, write_folders, kind):
+    folder = write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
     (folder / kind / "train" / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{kind}/train/b\.png: .*images/train/b\.jpg has"):
-        read_salicon(folder, 19.0)
+    sample = read_folders(folder)["train"][1]
+    path = {"maps": sample.density, "fixations": sample.fixations}[kind]
+    assert path == folder / kind / "train" / "b.png"
+    with pytest.raises(FileNotFoundError, match=rf"{kind}/train/b\.png: there is no such file"):
+        sample.read_density((6, 8)) if kind == "maps" else sample.read_fixations()
 
 
-def test_salicon_without_any_ground_truth_is_refused(tmp_path, write_salicon):
-    folder = write_salicon(tmp_path, {"test": ["a"]})
-    with pytest.raises(FileNotFoundError, match="no split has both images and maps or fixations"):
-        read_salicon(folder, 19.0)
+@pytest.mark.parametrize("kind", ["maps", "fixations"])
+def test_what_belongs_to_no_image_is_warned_of(tmp_path, write_folders, write_image, kind, caplog):
+    folder = write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+    expected = read_folders(folder)
+    for name in ("z.png", "y.jpg", "x.png", "w.png", ".hidden.png", "notes.txt"):
+        write_image(folder / kind / "train" / "any.png").rename(folder / kind / "train" / name)
+    write_image(folder / kind / "val" / "v.png")
+    assert not caplog.records
+    assert list(map(str, read_folders(folder)["train"])) == list(map(str, expected["train"]))
+    train, val = (record.getMessage() for record in caplog.records)
+    assert train == f"{folder / kind / 'train'}: 4 files belong to no image: w, x, y, …"
+    assert val == f"{folder / kind / 'val'}: 1 files belong to no image: v"
 
 
-def test_an_empty_split_is_refused(tmp_path, write_salicon):
-    folder = write_salicon(tmp_path, {"train": ["a"]})
-    (folder / "images" / "val").mkdir()
-    (folder / "maps" / "val").mkdir()
+@pytest.mark.parametrize("kind", ["images", "maps", "fixations"])
+def test_two_files_of_one_name_are_refused(tmp_path, write_folders, write_image, kind):
+    folder = write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+    (path,) = (folder / kind / "train").glob("b.*")
+    write_image(path.with_suffix(".bmp"))
+    first, second = sorted((path.with_suffix(".bmp"), path))
+    message = rf"{first} and {second.name} differ in their ending only; remove one\."
+    with pytest.raises(ValueError, match=message):
+        read_folders(folder)
+
+
+def test_the_same_name_may_stand_in_two_splits(tmp_path, write_folders):
+    read = read_folders(write_folders(tmp_path, {"train": ["a"], "val": ["a"]}))
+    assert read["train"][0].density != read["val"][0].density
+
+
+def test_without_any_ground_truth_a_folder_is_refused(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"test": ["a"]})
+    with pytest.raises(
+        FileNotFoundError, match=r"has neither maps/, fixations/ nor .*fixations\.c"
+    ):
+        read_folders(folder)
+    (folder / "maps").mkdir()
+    with pytest.raises(ValueError, match="of no image a map or a fixation is known"):
+        read_folders(folder)
+
+
+def test_missing_images_are_named(tmp_path, write_folders):
+    folder = write_folders(tmp_path, {"train": ["a"]})
+    for name in ("val", ".thumbnails"):
+        (folder / "images" / name).mkdir()
     with pytest.raises(FileNotFoundError, match=r"images/val: holds no image"):
-        read_salicon(folder, 19.0)
+        read_folders(folder)
+    (folder / "images").rename(folder / "pictures")
+    with pytest.raises(FileNotFoundError, match=r"images: there is no such folder"):
+        read_folders(folder)
+
+
+# SALICON's .mat
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_salicons_mat_counts_from_1(tmp_path, write_image, write_gaze_mat, dtype, compressed):
+    image = write_image(tmp_path / "a.png", (20, 300))
+    looks = [[(1, 1), (255, 20), (255, 21)], [], [(201, 5), (201, 5), (0, 5), (5, 0)]]
+    path = write_gaze_mat(tmp_path / "a.mat", looks, dtype, do_compression=compressed)
+    points, observer = Sample(image, fixations=path).read_gaze()
+    # What lies outside goes: 0 is before the first pixel, and not 255 of 8 bits.
+    assert points.tolist() == [[0, 0], [254, 19], [200, 4], [200, 4]]
+    assert points.dtype == np.float64
+    assert observer.tolist() == [0, 0, 2, 2], "who never looked keeps a number"
+
+
+@pytest.mark.parametrize("looks", [[], [[]], [[], []]])
+def test_a_mat_in_which_nobody_looks_has_no_points(tmp_path, write_image, write_gaze_mat, looks):
+    image = write_image(tmp_path / "a.png")
+    path = write_gaze_mat(tmp_path / "a.mat", looks)
+    points, observer = Sample(image, fixations=path).read_gaze()
+    assert points.shape == (0, 2)
+    assert observer.shape == (0,)
+
+
+def test_a_mat_of_one_observer(tmp_path, write_image, write_gaze_mat):
+    image = write_image(tmp_path / "a.png")
+    path = write_gaze_mat(tmp_path / "a.mat", [[(4, 3)]])
+    points, observer = Sample(image, fixations=path).read_gaze()
+    assert (points.tolist(), observer.tolist()) == ([[3, 2]], [0])
+
+
+def test_a_mat_is_preferred_to_a_map_of_fixations(tmp_path, write_folders, write_gaze_mat):
+    folder = write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
+    write_gaze_mat(folder / "fixations" / "train" / "b.mat", [[(8, 1)], [(1, 6)]])
+    a, b = read_folders(folder)["train"]
+    assert a.read_fixations().tolist() == [[0, 2]]
+    points, observer = b.read_gaze()
+    assert (points.tolist(), observer.tolist()) == ([[7, 0], [0, 5]], [0, 1])
+    assert b.density == folder / "maps" / "train" / "b.png"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_broken_gaze_file_is_named(
+    tmp_path, write_image, write_gaze_mat, broken_mats, compressed
+):
+    image = write_image(tmp_path / "a.png")
+    path = write_gaze_mat(tmp_path / "a.mat", [[(4, 3)]] * 9, do_compression=compressed)
+    sample = Sample(image, fixations=path)
+    for how, content in broken_mats(path.read_bytes()).items():
+        if how == "flipped byte" and not compressed:
+            continue  # it has no check sum
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"a\.mat: not a fixation file of SALICON's"):
+            sample.read_gaze()
+
+
+def test_a_missing_gaze_file_is_named(tmp_path, write_image):
+    sample = Sample(write_image(tmp_path / "a.png"), fixations=tmp_path / "a.mat")
+    with pytest.raises(FileNotFoundError, match=r"a\.mat: there is no such file"):
+        sample.read_gaze()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"fixations": np.ones((3, 2))},
+        {"gaze": np.ones((3, 2))},
+        {"gaze": {"location": np.ones((3, 2))}},
+        {"gaze": {"fixations": "here"}},
+        {"gaze": {"fixations": np.ones((3, 3))}},
+        {"gaze": {"fixations": np.ones((2, 3))}},
+        {"gaze": {"fixations": np.ones((4, 3))}},
+    ],
+    ids=["no gaze", "numbers", "no fixations", "text", "a 3x3", "transposed", "with durations"],
+)
+def test_another_file_than_salicons_is_refused(tmp_path, write_image, content):
+    image = write_image(tmp_path / "a.png")
+    scipy.io.savemat(tmp_path / "a.mat", content)
+    with pytest.raises(ValueError, match=r"a\.mat: not a fixation file of SALICON's"):
+        Sample(image, fixations=tmp_path / "a.mat").read_gaze()
+
+
+# fixations.csv
+
+
+@pytest.fixture
+def write_table(write_image):
+    def write(folder, text, images=("a.png", "b.png"), encoding="utf-8", name="fixations.csv"):
+        """Images of 8 x 6 pixels below images/, and this table."""
+        for image in images:
+            write_image(folder / "images" / image)
+        (folder / name).write_bytes(text.encode(encoding))
+        return folder
+
+    return write
+
+
+def test_a_table_of_fixations(tmp_path, write_table):
+    text = (
+        "observer,y,duration,x,image\n"
+        "zoe,5,0.2,7,b.png\n"
+        "anna,2.5,,1.5,a.png\n"
+        'zoe,0, ,"6",a.png\n'
+        "anna,5,0.2, 7,b.png\n"
+        "\n"
+        "zoe,1,0.3,2,a.png\n"
+    )
+    a, b = read_folders(write_table(tmp_path, text))["all"]
+    assert a.image == tmp_path / "images" / "a.png"
+    assert a.fixations.tolist() == [[1.5, 2.5], [6, 0], [2, 1]], "in the table's order"
+    assert a.observer.tolist() == [0, 1, 1]
+    assert a.fixations.dtype == np.float64
+    assert b.fixations.tolist() == [[7, 5], [7, 5]], "repeated looks count"
+    assert sorted(b.observer.tolist()) == [0, 1]
+    assert a.density is None
+
+
+def test_a_table_need_not_know_its_observers(tmp_path, write_table):
+    for sample in read_folders(write_table(tmp_path, "image,x,y\na.png,1,2\nb.png,3,4\n"))["all"]:
+        assert len(sample.fixations) == 1
+        assert sample.observer is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("line", ["\n", "\r\n"])
+def test_a_table_may_come_from_a_spreadsheet(tmp_path, write_table, encoding, line):
+    name = "Überblick, 见.png"
+    text = line.join(["image,x,y", f'"{name}",1,2', ""])
+    folder = write_table(tmp_path, text, [name], encoding)
+    (sample,) = read_folders(folder)["all"]
+    assert sample.image == tmp_path / "images" / name
+    assert sample.fixations.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no column image and no column x and no column y; its first line must name"),
+        ("image,x\na.png,1\n", "has no column y; its first line must name the columns image, x, y"),
+        ("image;x;y\na.png;1;2\n", "has no column image and no column x and no column y"),
+        ("a.png,1,2\n", "has no column image and no column x and no column y"),
+    ],
+    ids=["empty", "no y", "semicolons", "no header"],
+)
+def test_a_table_needs_its_columns(tmp_path, write_table, text, message):
+    with pytest.raises(ValueError, match=rf"fixations\.csv: {message}"):
+        read_folders(write_table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("a.png,one,2", "'one' and '2'"),
+        ("a.png,1,", "'1' and ''"),
+        ("a.png,1", "'1' and None"),
+        ('a.png,"1,5","2,5"', "'1,5' and '2,5'"),
+    ],
+)
+def test_what_is_no_number_is_named_with_its_line(tmp_path, write_table, line, found):
+    folder = write_table(tmp_path, f"image,x,y\na.png,1,2\n\n{line}\nb.png,x,y\n")
+    message = rf"fixations\.csv: line 4: x and y must be numbers, not {found}\."
+    with pytest.raises(ValueError, match=message):
+        read_folders(folder)
+
+
+def test_a_table_of_splits(tmp_path, write_table):
+    text = "image,x,y\nval/a.png,1,2\ntrain/a.png,3,4\ntrain/b.png,5,5\n"
+    images = ("train/a.png", "train/b.png", "val/a.png", "test/c.png")
+    read = read_folders(write_table(tmp_path, text, images))
+    assert {split: [s.name for s in samples] for split, samples in read.items()} == {
+        "train": ["a", "b"],
+        "val": ["a"],
+    }, "test has no fixations"
+    assert read["train"][0].fixations.tolist() == [[3, 4]]
+    assert read["val"][0].fixations.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", "vall/a.png", "images/train/a.png", "train/more/a.png", "/train/a.png"]
+)
+def test_a_split_that_is_none_is_named_with_its_line(tmp_path, write_table, name):
+    folder = write_table(tmp_path, f"image,x,y\n{name},1,2\n", ("train/a.png", "val/b.png"))
+    message = rf"fixations\.csv: line 2: image must be .* as train/a\.png, not '{name}'\."
+    with pytest.raises(ValueError, match=message):
+        read_folders(folder)
+
+
+def test_an_image_that_only_the_table_knows_is_a_sample(tmp_path, write_table):
+    folder = write_table(tmp_path, "image,x,y\na.png,1,2\naa.png,100,200\nb.png,1,2\n")
+    _, missing, _ = read_folders(folder)["all"]
+    assert missing.image == folder / "images" / "aa.png"
+    assert missing.fixations.tolist() == [[100, 200]], "of an image of unknown size"
+
+
+def test_an_image_that_the_table_leaves_out_has_no_fixations(tmp_path, write_table):
+    _, b = read_folders(write_table(tmp_path, "image,x,y\na.png,1,2\n"))["all"]
+    assert b.fixations is None
+
+
+def test_a_tables_points_outside_are_dropped_and_counted(tmp_path, write_table, caplog):
+    outside = [(-1, 0), (8, 0), (0, 6), (5, 7), ("nan", 2), ("inf", 2)]
+    inside = [(0, 0), (7.9, 5.9), (7, 5)]
+    rows = [f"a.png,{x},{y},{o}" for o, points in enumerate((outside, inside)) for x, y in points]
+    folder = write_table(tmp_path, "\n".join(["image,x,y,observer", *rows, "b.png,9,9,0"]))
+    a, b = read_folders(folder)["all"]
+    assert a.fixations.tolist() == [list(point) for point in inside]
+    assert a.observer.tolist() == [1, 1, 1]
+    assert b.fixations.shape == (0, 2)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{folder / 'fixations.csv'}: 7 fixations lie outside their image and are dropped."
+    )
+
+
+@pytest.mark.parametrize("option", ["looks", "looks.csv"])
+def test_a_table_may_have_another_name(tmp_path, write_table, option):
+    folder = write_table(tmp_path, "image,x,y\na.png,1,2\nb.png,3,4\n", name="looks.csv")
+    a, _ = read_folders(folder, fixations=option)["all"]
+    assert a.fixations.tolist() == [[1, 2]]
+
+
+def test_a_table_and_maps_go_together(tmp_path, write_table, write_image):
+    folder = write_table(tmp_path, "image,x,y\na.png,1,2\nb.png,3,4\n")
+    for name in "ab":
+        write_image(folder / "maps" / f"{name}.png", value=9)
+    a, _ = read_folders(folder)["all"]
+    assert a.density == folder / "maps" / "a.png"
+    assert a.fixations.tolist() == [[1, 2]]
+
+
+def test_a_table_without_fixations_is_refused(tmp_path, write_table):
+    with pytest.raises(ValueError, match="of no image a map or a fixation is known"):
+        read_folders(write_table(tmp_path, "image,x,y\n"))
+
+
+@pytest.mark.parametrize("name", ["images/a.png", "more/a.png", "/a.png", "../a.png", ""])
+def test_an_image_elsewhere_than_below_images_is_refused(tmp_path, write_table, name):
+    folder = write_table(tmp_path, f"image,x,y\nb.png,1,2\n{name},1,2\n")
+    message = r"fixations\.csv: line 3: image must be its path below images, as photo\.jpg, not "
+    with pytest.raises(ValueError, match=message):
+        read_folders(folder)
+
+
+def test_a_line_without_its_image_is_named(tmp_path, write_table):
+    with pytest.raises(ValueError, match=r"fixations\.csv: line 2: image must be its path below"):
+        read_folders(write_table(tmp_path, "x,y,image\n1,2\n"))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_is_named(tmp_path, write_table, encoding):
+    folder = write_table(tmp_path, "image,x,y\nü.png,1,2\n", encoding=encoding)
+    with pytest.raises(ValueError, match=r"fixations\.csv: .*utf-8"):
+        read_folders(folder)
+
+
+def test_a_quotation_mark_that_is_never_closed_is_named(tmp_path, write_table):
+    folder = write_table(tmp_path, 'image,x,y\n"a.png,1,2\n' + "b.png,1,2\n" * 20_000)
+    with pytest.raises(ValueError, match=r"fixations\.csv: .*"):
+        read_folders(folder)
+
+
+def test_observers_are_known_where_every_line_of_an_image_has_one(tmp_path, write_table):
+    text = "image,x,y,observer\na.png,1,2,zoe\na.png,3,4,\nb.png,1,2,zoe\nb.png,3,4,ben\n"
+    a, b = read_folders(write_table(tmp_path, text))["all"]
+    assert a.observer is None
+    assert len(set(b.observer.tolist())) == 2
 
 
 # Which layout
 
 
-def test_layouts_are_told_apart(tmp_path, write_osie, write_salicon):
+def test_layouts_are_told_apart(tmp_path, write_osie, write_folders, write_image):
     assert detect_layout(write_osie(tmp_path / "a", [("a.png", LOOKS)])) == "stimuli_eye"
-    assert detect_layout(str(write_salicon(tmp_path / "b", {"train": ["a"]}))) == "salicon"
-    (tmp_path / "c").mkdir()
-    with pytest.raises(ValueError, match=r"c: has none of the known layouts \(stimuli_eye: stim"):
-        detect_layout(tmp_path / "c")
+    assert detect_layout(str(write_folders(tmp_path / "b", {"train": ["a"]}))) == "folders"
+    folder = tmp_path / "c"
+    write_image(folder / "images" / "a.png")
+    message = (
+        r"c: has none of the known layouts \(stimuli_eye: stimuli \+ eye/fixations\.mat; "
+        r"folders: images \+ maps or fixations or fixations\.csv\)\."
+    )
+    with pytest.raises(ValueError, match=message):
+        detect_layout(folder)
+    for mark in ("maps", "fixations", "fixations.csv"):
+        (folder / mark).mkdir()
+        assert detect_layout(folder) == "folders"
+        (folder / mark).rmdir()
     with pytest.raises(FileNotFoundError, match="d: there is no such folder"):
         detect_layout(tmp_path / "d")
-    assert set(LAYOUTS) == {"stimuli_eye", "salicon"}
+    assert set(LAYOUTS) == {"stimuli_eye", "folders"}
 
 
 # Parts
@@ -257,7 +619,7 @@ def test_inside_is_the_half_open_frame():
     ],
 )
 def test_the_real_data_of_osies_family(shared_data, caplog, name, images, fixations, observers):
-    samples = read_stimuli_eye(shared_data / name, sigma=24.0)["all"]
+    samples = read_stimuli_eye(shared_data / name)["all"]
     assert len(samples) == images
     assert len({sample.image for sample in samples}) == images
     assert sum(len(sample.fixations) for sample in samples) == fixations
@@ -266,7 +628,7 @@ def test_the_real_data_of_osies_family(shared_data, caplog, name, images, fixati
     assert (min(counts), max(counts)) == observers
     for sample in samples[:: images // 5]:
         assert sample.read_image().ndim == 3
-        density = sample.read_density_in((48, 64))
+        density = dataclasses.replace(sample, sigma=24.0).read_density_in((48, 64))
         assert density.sum() == pytest.approx(1)
         # People look where the density is: many times more than anywhere.
         frame = sample.fixations * np.divide((64, 48), sample.read_image().shape[1::-1])
@@ -275,7 +637,7 @@ def test_the_real_data_of_osies_family(shared_data, caplog, name, images, fixati
 
 
 def test_the_real_data_of_salicon(shared_data):
-    splits = read_salicon(shared_data / "salicon-mini", sigma=19.0)
+    splits = read_folders(shared_data / "salicon-mini")
     assert sum(map(len, splits.values())) == 14
     assert set(splits) == {"train", "val"}
     for sample in splits["train"][:2] + splits["val"][:2]:
