@@ -193,9 +193,7 @@ def _checked_dataset(data, skip_bad):
 
     from keras_salnet.data import check, load_dataset
 
-    dataset = check(load_dataset(data), skip_bad, _progress(Console(stderr=True)))
-    logging.getLogger("keras_salnet").info("%s", dataset)
-    return dataset
+    return check(load_dataset(data), skip_bad, _progress(Console(stderr=True)))
 
 
 def _progress(console):
@@ -235,7 +233,11 @@ def _train(arguments):
         changes["backbone_weights"] = None if weights == "none" else weights
     recipe = recipe.replace(**changes)
 
-    dataset = _checked_dataset(arguments.data, arguments.skip_bad)
+    from rich.console import Console
+
+    from keras_salnet.data import load_dataset
+
+    dataset = load_dataset(arguments.data)
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     _start_keras()
@@ -249,6 +251,8 @@ def _train(arguments):
         mixed_precision=given.get("mixed_precision"),
         jit=given.get("jit", "auto"),
         init=given.get("init"),
+        skip_bad=arguments.skip_bad,
+        track=_progress(Console(stderr=True)),
     )
     print(_training_summary(out))
 

@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -14,11 +16,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_salnet import losses, metrics, models
+from keras_salnet import export, losses, metrics, models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.evaluation import evaluate
+from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.predictor import Predictor
+from keras_salnet.training import fit
+from keras_salnet.training.callbacks import BestWeights
 from keras_salnet.training.fit import learning_rate_schedule, train
 from keras_salnet.training.graph import training_graph
 from keras_salnet.training.recipes import POPOUT, RECIPES, Recipe
@@ -231,13 +236,29 @@ def test_nan_loss_stops_with_a_message(displays, tmp_path):
         train(recipe, load_dataset(displays), tmp_path / "run")
 
 
-def test_an_unreadable_image_is_named(displays, tmp_path):
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def test_unreadable_files_are_named(displays, tmp_path):
+    """Where the data was not checked before."""
     folder = shutil.copytree(displays, tmp_path / "displays")
-    broken = folder / "images" / "train" / "train_0002.jpg"
-    broken.write_bytes(broken.read_bytes()[:2000])
+    dataset = load_dataset(folder)
+    truncate(folder / "images" / "train" / "train_0002.jpg")
+    (folder / "maps" / "val" / "val_0001.png").unlink()
     recipe = TINY.replace(model_args=NARROW, epochs=1)
-    with pytest.raises(ValueError, match=r"train_0002\.jpg"):
-        train(recipe, load_dataset(folder), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"(?s)2 of 12 images.*train_0002\.jpg.*val_0001\.png"):
+        train(recipe, dataset, tmp_path / "run")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, FloatingPointError])
+def test_other_errors_are_passed_on(displays, tmp_path, monkeypatch, error):
+    def fail(*arguments):
+        raise error("something else")
+
+    monkeypatch.setattr(fit, "_fit", fail)
+    with pytest.raises(error, match="something else"):
+        train(TINY.replace(model_args=NARROW), load_dataset(displays), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +269,8 @@ def test_an_unreadable_image_is_named(displays, tmp_path):
         {"learning_rate": 0.0},
         {"decay_every": 0},
         {"schedule": "linear"},
+        {"encoder_rate": -0.1},
+        {"freeze_encoder": -1},
     ],
 )
 def test_recipe_refuses(change):
@@ -277,6 +300,192 @@ def test_cosine_schedule_warms_up_and_ends_at_zero():
     assert float(flat(0)) == pytest.approx(recipe.learning_rate)
     one = learning_rate_schedule(recipe.replace(epochs=1), steps=10)
     assert np.isfinite([float(one(step)) for step in range(10)]).all()
+
+
+# Freezing and slowing the encoder
+
+SLOWED = POPOUT.replace(
+    model_args=NARROW, input_size=(64, 64), schedule="step", decay_every=9, encoder_rate=0.25
+)
+
+
+class RecordingGraph:
+    """Stands for the training graph: keeps how it is compiled and fitted, and trains nothing."""
+
+    diverges_from = None
+
+    def __init__(self, net):
+        self.net = net
+        self.parts = []
+
+    def compile(self, optimizer, **options):
+        frozen = {layer.name for layer in self.net.layers if not layer.trainable}
+        trained = self.net.trainable_variables
+        self.parts.append(SimpleNamespace(optimizer=optimizer, frozen=frozen, trained=trained))
+
+    def fit(self, batches, initial_epoch, epochs, callbacks, **options):
+        vars(self.parts[-1]).update(batches=batches, first=initial_epoch, last=epochs)
+        (best,) = (callback for callback in callbacks if isinstance(callback, BestWeights))
+        best.on_epoch_end(initial_epoch, {"val_loss": 1.0})
+        loss = np.nan if initial_epoch == self.diverges_from else 1.0
+        return SimpleNamespace(history={"loss": [loss]}, epoch=range(initial_epoch, epochs))
+
+
+@pytest.fixture
+def parts_of(displays, tmp_path, monkeypatch):
+    """Recipe → its model, and how each part of its training would be compiled and fitted."""
+
+    def parts_of(recipe):
+        net = models.create("vggrga", input_shape=(64, 64, 3), backbone_weights=None, **NARROW)
+        graph = RecordingGraph(net)
+        # The batches' arguments will do.
+        monkeypatch.setattr(pipeline, "training_batches", lambda samples, **given: given)
+        fit._fit(graph, net, recipe, load_dataset(displays), 3, "auto", tmp_path)
+        return net, graph.parts
+
+    return parts_of
+
+
+@pytest.mark.parametrize(
+    ("epochs", "freeze", "parts"),
+    [
+        (4, 0, [(0, 4, False)]),
+        (4, 1, [(0, 1, True), (1, 4, False)]),
+        (4, 3, [(0, 3, True), (3, 4, False)]),
+        (2, 2, [(0, 2, True)]),
+        (2, 5, [(0, 2, True)]),
+    ],
+)
+def test_the_encoder_is_frozen_for_the_first_epochs(parts_of, epochs, freeze, parts):
+    net, ours = parts_of(SLOWED.replace(epochs=epochs, freeze_encoder=freeze))
+    assert [(part.first, part.last, bool(part.frozen)) for part in ours] == parts
+    encoder = {layer.name for layer in encoder_layers(net)}
+    for part in ours:
+        assert part.frozen in (set(), encoder)
+        # What an uninterrupted run would see in these epochs.
+        given = {key: part.batches[key] for key in ("first_epoch", "seed", "batch_size", "augment")}
+        assert given == {"first_epoch": part.first, "seed": 3, "batch_size": 4, "augment": False}
+    assert all(layer.trainable for layer in net.layers)
+
+
+def test_a_loss_that_diverges_after_the_thaw_is_told(parts_of, monkeypatch):
+    monkeypatch.setattr(RecordingGraph, "diverges_from", 1)
+    with pytest.raises(FloatingPointError, match=r"in epoch 3\. The best weights before are in"):
+        parts_of(SLOWED.replace(epochs=3, freeze_encoder=1))
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_the_learning_rate_goes_on_where_the_encoder_thaws(parts_of, schedule):
+    recipe = SLOWED.replace(schedule=schedule, epochs=4, freeze_encoder=1, decay_every=2)
+    whole = learning_rate_schedule(recipe, steps=2)
+    rates = []
+    for part in parts_of(recipe)[1]:
+        for step in range(2 * (part.last - part.first)):
+            part.optimizer.iterations.assign(step)
+            rates.append(float(part.optimizer.learning_rate))
+    np.testing.assert_allclose(rates, [float(whole(step)) for step in range(8)], rtol=1e-6)
+    assert len(set(rates)) > 1
+
+
+def test_a_schedule_from_a_later_step_on():
+    schedule = keras.optimizers.schedules.CosineDecay(1.0, 20, warmup_target=2.0, warmup_steps=5)
+    for first in (0, 3, 12):
+        later = fit._from(schedule, first)
+        for step in range(8):
+            assert float(later(step)) == float(schedule(step + first))
+    assert fit._from(1e-3, 12) == 1e-3
+
+
+@pytest.mark.parametrize("factor", [1, 0.25, 0])
+def test_the_encoders_rate_is_the_encoders_alone(parts_of, factor):
+    """One step on gradients of 1: as long as the learning rate of each weight."""
+    net, parts = parts_of(SLOWED.replace(freeze_encoder=1, encoder_rate=factor))
+    encoder = {id(weight) for layer in encoder_layers(net) for weight in layer.weights}
+    for part in parts:
+        before = [variable.numpy() for variable in part.trained]
+        part.optimizer.apply([keras.ops.ones_like(v) for v in part.trained], part.trained)
+        for variable, value in zip(part.trained, before, strict=True):
+            rate = SLOWED.learning_rate * (factor if id(variable) in encoder else 1)
+            moved = value - variable.numpy()
+            np.testing.assert_allclose(moved, rate, rtol=1e-3, atol=1e-6, err_msg=variable.path)
+    assert [encoder <= {id(v) for v in part.trained} for part in parts] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def thawed(run, displays, tmp_path_factory):
+    """A run of three epochs from another's weights, its encoder frozen in the first.
+
+    As if the first epoch were the best and the second the worst. Its `weights` are, by path, those
+    it starts from and those after each epoch.
+    """
+    states = []
+
+    class Recording(BestWeights):
+        def on_train_begin(self, logs=None):
+            if not states:
+                self.record()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.record()
+            super().on_epoch_end(epoch, {**logs, "val_loss": [1.0, 3.0, 2.0][epoch]})
+
+        def record(self):
+            states.append({weight.path: weight.numpy() for weight in self.net.weights})
+
+    out = tmp_path_factory.mktemp("runs") / "thawed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "BestWeights", Recording)
+        for name in ("export_savedmodel", "export_tflite"):  # tested on the other run
+            patch.setattr(fit, name, lambda *arguments: None)
+        recipe = SLOWED.replace(epochs=3, freeze_encoder=1, decay_every=1, decay_factor=0.5)
+        train(recipe, load_dataset(displays), out, init=run)
+    return SimpleNamespace(out=out, weights=states, recipe=recipe)
+
+
+def test_the_frozen_encoder_keeps_its_weights(run, thawed):
+    encoder = {
+        weight.path
+        for layer in encoder_layers(models.load_model(run / "model.keras"))
+        for weight in layer.trainable_weights
+    }
+    assert len(thawed.weights) == 4
+    assert encoder < thawed.weights[0].keys()
+    for epoch, (before, after) in enumerate(pairwise(thawed.weights)):
+        moved = {path: np.abs(after[path] - before[path]).max() for path in before}
+        assert all((moved[path] > 0) == (epoch > 0) for path in encoder), f"epoch {epoch}"
+        decoder = {path: value for path, value in moved.items() if path not in encoder}
+        assert all(value > 0 for value in decoder.values()), f"epoch {epoch}"
+        # Two first steps of an Adam: together hardly more than twice its learning rate.
+        if epoch < 2:
+            rate = thawed.recipe.learning_rate * 0.5**epoch
+            assert max(moved[path] for path in encoder) < 2.1 * rate * 0.25
+            assert 1.5 * rate < max(decoder.values()) < 2.1 * rate
+
+
+def test_a_frozen_run_starts_from_the_others_weights(run, thawed):
+    given = {weight.path: weight for weight in models.load_model(run / "model.keras").weights}
+    for path, value in thawed.weights[0].items():
+        np.testing.assert_array_equal(value, given[path].numpy(), err_msg=path)
+
+
+def test_a_frozen_runs_history_has_every_epoch_once(thawed):
+    rows = list(csv.DictReader((thawed.out / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+
+
+def test_the_best_weights_may_be_of_the_frozen_epochs(thawed):
+    model = models.load_model(thawed.out / "model.keras")
+    for weight in model.weights:
+        np.testing.assert_array_equal(weight.numpy(), thawed.weights[1][weight.path])
+    assert all(layer.trainable for layer in model.layers)
+
+
+def test_random_weights_are_not_frozen(displays, tmp_path):
+    recipe = TINY.replace(freeze_encoder=1)
+    with pytest.raises(ValueError, match=r"freeze_encoder.*--backbone-weights or --init"):
+        train(recipe, load_dataset(displays), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # Exports and predictions
@@ -435,6 +644,117 @@ def test_mistakes_are_told_in_a_line(arguments, told, tmp_path, monkeypatch, cap
     assert captured.err.startswith("error: ")
     assert told in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """What the command hands to training, which is left out: a list of (recipe, dataset, out)."""
+    calls = []
+
+    def train(recipe, dataset, out, **options):
+        calls.append((recipe, dataset, out))
+        return Path(out)
+
+    monkeypatch.setattr(fit, "train", train)
+    return calls
+
+
+BAD = ["images/train/train_0002.jpg", "maps/val/val_0001.png", "images/test/test_0001.jpg"]
+
+
+@pytest.fixture
+def broken(displays, tmp_path):
+    """A copy of the displays with a truncated image, an empty map and an empty file."""
+    folder = shutil.copytree(displays, tmp_path / "broken")
+    truncated, blank, empty = (folder / name for name in BAD)
+    truncate(truncated)
+    cv2.imwrite(str(blank), np.zeros((popout.SIZE, popout.SIZE), np.uint8))
+    empty.write_bytes(b"")
+    return folder
+
+
+def test_encoder_options_reach_the_recipe(displays, trained_on):
+    options = ["--encoder-rate", "0.1", "--freeze-encoder", "2", "--out", "nowhere"]
+    assert main(["train", "--data", str(displays), *options]) == 0
+    ((recipe, _, _),) = trained_on
+    assert recipe == RECIPES["vggrga"].replace(encoder_rate=0.1, freeze_encoder=2)
+
+
+def test_data_may_be_a_toml_file(displays, tmp_path, trained_on, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(f'name = "monkeys"\npath = "{displays}"\nsigma = 5\n')
+    assert main(["train", "--data", "mine.toml"]) == 0
+    ((_, dataset, out),) = trained_on
+    assert (dataset.name, dataset.source) == ("monkeys", str(tmp_path / "mine.toml"))
+    assert {split: len(samples) for split, samples in dataset.splits.items()} == {
+        "train": 6,
+        "val": 3,
+        "test": 3,
+    }
+    assert out.name.endswith("-vggrga-monkeys")
+
+
+def test_training_stops_at_bad_files(broken, tmp_path, trained_on, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", str(broken)]) == 1
+    error = capsys.readouterr().err
+    assert "3 of 12 images cannot be used" in error
+    assert all(str(broken / name) in error for name in BAD)
+    assert "--skip-bad" in error
+    assert not trained_on
+    assert not Path("runs").exists()
+
+
+def test_skip_bad_trains_on_the_rest(broken, trained_on, caplog):
+    assert main(["train", "--data", str(broken), "--skip-bad", "--out", "nowhere"]) == 0
+    ((_, dataset, _),) = trained_on
+    assert {split: [s.name for s in samples] for split, samples in dataset.splits.items()} == {
+        "train": [f"train_{number:04d}" for number in (0, 1, 3, 4, 5)],
+        "val": ["val_0000", "val_0002"],
+        "test": ["test_0000", "test_0002"],
+    }
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert all(str(broken / name) in warning.getMessage() for name in BAD)
+    assert "left out" in warning.getMessage()
+
+
+def test_skip_bad_scores_the_rest(run, broken, tmp_path, capsys):
+    command = ["evaluate", str(run), "--data", str(broken), "--json", str(tmp_path / "scores.json")]
+    assert main(command) == 1
+    assert BAD[2] in capsys.readouterr().err
+    assert main([*command, "--skip-bad"]) == 0
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["images"] == ["test_0000", "test_0002"]
+
+
+def test_datasets_check(displays, broken, capsys, caplog):
+    assert main(["datasets", "check", str(displays)]) == 0
+    assert "Every file can be used." in capsys.readouterr().out
+    assert "6 train, 3 val images with density maps" in caplog.text
+    assert main(["datasets", "check", str(broken)]) == 1
+    told = capsys.readouterr()
+    assert "Every file" not in told.out
+    assert all(str(broken / name) in told.err for name in BAD)
+    assert main(["datasets", "check", str(broken / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_datasets_are_listed(capsys):
+    assert main(["datasets"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("osie", "salicon"):
+        assert name in printed
+
+
+def test_export_takes_a_quantization(run, tmp_path, monkeypatch, capsys):
+    exported = []
+    monkeypatch.setattr(export, "export_tflite", lambda net, *given: exported.append(given))
+    command = ["export", str(run), "--out", str(tmp_path / "small.tflite")]
+    assert main(command) == 0
+    assert main([*command, "--quantize", "dynamic"]) == 0
+    assert exported == [(tmp_path / "small.tflite", how) for how in ("none", "dynamic")]
+    assert main([*command, "--quantize", "dynamic", "--format", "savedmodel"]) == 1
+    assert "--quantize" in capsys.readouterr().err
 
 
 def test_predict_never_overwrites_and_names_what_it_cannot_read(

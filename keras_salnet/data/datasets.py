@@ -24,6 +24,8 @@ _HOME_VARIABLE, _HOME = "KERAS_SALNET_DATA", "data"
 _DEFAULT_SIGMA_OF_WIDTH = 0.03
 _DEFAULT_VALIDATION = 0.1
 
+_ORDER = {"train": 0, "val": 1, "test": 2}
+
 # Keys of a description: for people, and for the reader.
 _PLACES = ("images", "maps", "fixations")
 _ABOUT = {"name", "title", "licence", "url", "citation"}
@@ -202,9 +204,9 @@ def _read(folder, name, source, description):
     missing = {"train", "val"} - splits.keys()
     if missing:
         raise ValueError(f"{folder}: has no split {' and no split '.join(sorted(missing))}.")
+    names = sorted(splits, key=lambda split: (_ORDER.get(split, len(_ORDER)), split))
     splits = {
-        split: [_with_sigma(sample, description) for sample in samples]
-        for split, samples in splits.items()
+        split: [_with_sigma(sample, description) for sample in splits[split]] for split in names
     }
     return Dataset(name, splits, source)
 

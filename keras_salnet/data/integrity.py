@@ -23,7 +23,12 @@ _MAP_FORMATS = ("JPEG", "PNG")
 _IMAGE_FORMATS = (*_MAP_FORMATS, "BMP", "GIF", "WEBP")
 
 
-def check(dataset, skip_bad=False, track=lambda samples, description: samples):
+def no_progress(samples, description):
+    """The samples: what goes through them shows no progress."""
+    return samples
+
+
+def check(dataset, skip_bad=False, track=no_progress):
     """Decode every file of a dataset once and see that image and ground truth belong together.
 
     A file is bad that is missing, unreadable, truncated or empty; a density map that is all zeros
@@ -51,6 +56,7 @@ def check(dataset, skip_bad=False, track=lambda samples, description: samples):
             if (problems := next(found))
         }
     if not bad:
+        logger.info("%s", dataset)
         return dataset
     listed = "\n  ".join(problem for problems in bad.values() for problem in problems)
     summary = f"{dataset.name}: {len(bad)} of {len(samples)} images cannot be used:\n  {listed}"
@@ -64,7 +70,9 @@ def check(dataset, skip_bad=False, track=lambda samples, description: samples):
     for split, left in splits.items():
         if not left:
             raise ValueError(f"{dataset.name}: no image of the split {split} can be used.")
-    return dataset.replace(splits)
+    usable = dataset.replace(splits)
+    logger.info("%s", usable)
+    return usable
 
 
 def _problems(sample):

@@ -10,6 +10,7 @@ import numpy as np
 from keras_salnet import metrics
 from keras_salnet.data.density import fixation_density
 from keras_salnet.data.geometry import resize
+from keras_salnet.data.integrity import no_progress
 from keras_salnet.files import atomic
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _summarize(values):
     }
 
 
-def evaluate(predictor, dataset, split=None, convention="mit", track=lambda samples, _: samples):
+def evaluate(predictor, dataset, split=None, convention="mit", track=no_progress):
     """Score a model beside the centre bias and human observers, at the ground truth's resolution.
 
     The centre bias is the floor that any model must beat. Half of the observers predicting the

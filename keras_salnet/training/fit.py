@@ -16,7 +16,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 import keras_salnet
 from keras_salnet import losses, models
-from keras_salnet.data.integrity import check
+from keras_salnet.data.integrity import check, no_progress
 from keras_salnet.files import atomic
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
@@ -36,7 +36,18 @@ else:
 logger = logging.getLogger(__name__)
 
 
-def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", init=None):
+def train(
+    recipe,
+    dataset,
+    out,
+    *,
+    seed=0,
+    mixed_precision=None,
+    jit="auto",
+    init=None,
+    skip_bad=False,
+    track=no_progress,
+):
     """Train a model by `fit` and leave a run folder.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation
@@ -45,14 +56,14 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
 
     Args:
         recipe: `Recipe`.
-        dataset: `Dataset` with the splits ``train`` and ``val``; `keras_salnet.data.check` it
-            first, for a bad file stops the training.
+        dataset: `Dataset` with the splits ``train`` and ``val``.
         out: the folder to make; it may exist if it is empty.
         seed: int ≥ 0, for the weights, the order of the data and the augmentation.
         mixed_precision: None, ``"bfloat16"`` or ``"float16"`` (with loss scaling).
         jit: compile by XLA: True, False, or ``"auto"``, Keras's choice.
         init: whole model to start from, see `models.loading.initialize_from`; the recipe's
             `backbone_weights` are not loaded then.
+        skip_bad, track: how the dataset is checked beforehand, see `keras_salnet.data.check`.
 
     Returns:
         Path of the run folder.
@@ -65,13 +76,14 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
-    keras.utils.set_random_seed(seed)
     if init is not None:
         recipe = recipe.replace(backbone_weights=None)
     elif recipe.freeze_encoder and recipe.backbone_weights is None:
         raise ValueError(
             "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
         )
+    dataset = check(dataset, skip_bad, track)
+    keras.utils.set_random_seed(seed)
     with _precision(mixed_precision):
         net = _build(recipe)
         graph = training_graph(net, recipe.augment)
@@ -84,7 +96,8 @@ def train(recipe, dataset, out, *, seed=0, mixed_precision=None, jit="auto", ini
     except FloatingPointError:
         raise
     except Exception:
-        check(dataset)  # raises where it was a file; TensorFlow does not name those it cannot read
+        # Raises where it was a file: TensorFlow does not name those it cannot read.
+        check(dataset.replace({split: dataset[split] for split in ("train", "val")}))
         raise
 
     net.load_weights(out / "best.weights.h5")

@@ -55,7 +55,6 @@ class Recipe:
             ("batch_size", 1),
             ("decay_every", 1),
             ("warmup_epochs", 0),
-            ("encoder_rate", 0),
             ("freeze_encoder", 0),
         ):
             if getattr(self, name) < least:
@@ -63,6 +62,10 @@ class Recipe:
         for name in ("learning_rate", "decay_factor"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)}.")
+        if not 0 <= self.encoder_rate < math.inf:
+            raise ValueError(
+                f"encoder_rate must be finite and at least 0, not {self.encoder_rate}."
+            )
         if self.schedule not in SCHEDULES:
             raise ValueError(
                 f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}."

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_salnet.models import VGGRGA
+from keras_salnet.models.backbones import encoder_layers
 
 CONVOLUTIONS = [
     f"block{block}_conv{number}"
@@ -95,9 +96,20 @@ def test_every_layer_gets_its_imagenet_weights(shared):
 
 
 def test_encoder_is_vgg16_in_size():
-    net = build(None)
-    encoder = [net.get_layer(name) for name in CONVOLUTIONS]
+    encoder = encoder_layers(build(None))
     assert sum(layer.count_params() for layer in encoder) == 14_714_688
+
+
+@pytest.mark.parametrize("num_rga", [0, 3])
+def test_encoder_layers_are_those_that_are_pretrained(num_rga):
+    """Neither the decoder nor attention within the encoder, which has no published weights."""
+    net = VGGRGA(num_rga, input_shape=(112, 128, 3), backbone_weights=None, filters=16)
+    assert [layer.name for layer in encoder_layers(net)] == CONVOLUTIONS
+    for layer in encoder_layers(net):
+        layer.trainable = False
+    trained = {weight.path.split("/")[0] for weight in net.trainable_weights}
+    assert not trained & set(CONVOLUTIONS)
+    assert any(name.startswith("block") for name in trained) == (num_rga > 0)
 
 
 # Refusals
