@@ -326,10 +326,11 @@ def test_the_bad_are_left_out_and_only_they(spoilt, caplog):
     }
     assert (left.name, left.source) == (dataset.name, dataset.source)
     assert dataset.splits == before, "the one that was given stays as it is"
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert all(line in record.getMessage() for line in lines)
-    assert record.getMessage().endswith("They are left out.")
+    warning, summary = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert all(line in warning.getMessage() for line in lines)
+    assert warning.getMessage().endswith("They are left out.")
+    assert summary.getMessage() == str(left)
     assert check(left) is left
 
 
