@@ -15,7 +15,24 @@ Maps and fixations must share one frame: resize the prediction to the ground tru
 other way round.
 """
 
-from keras_salnet.metrics.distribution import correlation_coefficient, kl_divergence, similarity
-from keras_salnet.metrics.location import auc_judd, nss
+from keras_salnet.metrics.distribution import (
+    correlation_coefficient,
+    emd,
+    kl_divergence,
+    similarity,
+)
+from keras_salnet.metrics.location import information_gain, nss
+from keras_salnet.metrics.roc import auc, auc_borji, auc_judd, shuffled_auc
 
-__all__ = ["auc_judd", "correlation_coefficient", "kl_divergence", "nss", "similarity"]
+__all__ = [
+    "auc",
+    "auc_borji",
+    "auc_judd",
+    "correlation_coefficient",
+    "emd",
+    "information_gain",
+    "kl_divergence",
+    "nss",
+    "shuffled_auc",
+    "similarity",
+]

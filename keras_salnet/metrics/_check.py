@@ -26,12 +26,30 @@ def check_maps(saliency, density):
     """Returns both as finite float64 maps of one size, the density without negative values."""
     saliency, density = check_map("saliency", saliency), check_map("density", density)
     check_not_negative("density", density, "a density counts fixations: shift or clip it.")
-    if saliency.shape != density.shape:
-        raise ValueError(
-            f"saliency has shape {saliency.shape} but density has {density.shape}; "
-            "resize saliency to the shape of density."
-        )
+    check_same_size("saliency", saliency, "density", density)
     return saliency, density
+
+
+def check_mask(mask, saliency):
+    """Returns `mask` as a bool map (H, W) of the size of `saliency`."""
+    mask = check_map("mask", mask)
+    bad = np.count_nonzero((mask != 0) & (mask != 1))
+    if bad:
+        raise ValueError(
+            f"mask has {bad} of {mask.size} values other than 0 and 1, the highest {mask.max():g}; "
+            "make it boolean, mask > 128 if it is an 8-bit image."
+        )
+    check_same_size("saliency", saliency, "mask", mask)
+    return mask == 1
+
+
+def check_same_size(name, array, truth_name, truth):
+    """Refuses a map of another size than the ground truth."""
+    if array.shape != truth.shape:
+        raise ValueError(
+            f"{name} has shape {array.shape} but {truth_name} has {truth.shape}; "
+            f"resize {name} to the shape of {truth_name}."
+        )
 
 
 def check_not_negative(name, array, remedy):
@@ -43,7 +61,7 @@ def check_not_negative(name, array, remedy):
         )
 
 
-def check_fixations(fixations, shape, convention):
+def check_fixations(fixations, shape, convention, name="fixations"):
     """Returns the fixated pixels, as indices into the flattened map.
 
     Args:
@@ -51,21 +69,22 @@ def check_fixations(fixations, shape, convention):
         shape: (H, W) of the map.
         convention: `"mit"` returns a pixel once however often it was fixated, `"pysaliency"`
             once for each fixation.
+        name: of the argument, for the messages.
     """
-    points = _check_numbers("fixations", fixations)
+    points = _check_numbers(name, fixations)
     if points.size == 0:
         raise ValueError(
-            f"fixations is empty, shape {points.shape}; at least one (x, y) is needed: "
+            f"{name} is empty, shape {points.shape}; at least one (x, y) is needed: "
             "leave images without fixations out of the average."
         )
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"fixations has shape {points.shape}; it must be (n, 2), rows of (x, y).")
+        raise ValueError(f"{name} has shape {points.shape}; it must be (n, 2), rows of (x, y).")
     height, width = shape
     x, y = np.floor(points).T
     outside = np.count_nonzero((x < 0) | (x >= width) | (y < 0) | (y >= height))
     if outside:
         raise ValueError(
-            f"fixations has {outside} of {len(points)} points outside the {width} x {height} frame "
+            f"{name} has {outside} of {len(points)} points outside the {width} x {height} frame "
             "(width x height) of saliency; drop them, and check that they are (x, y) and 0-based."
         )
     pixels = (y * width + x).astype(np.intp)
@@ -78,8 +97,9 @@ def _check_numbers(name, value):
         array = np.asarray(value).astype(np.float64, casting="same_kind", copy=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of real numbers: {error}") from error
-    bad = array.size - np.count_nonzero(np.isfinite(array))
-    if bad:
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = array.size - np.count_nonzero(finite)
         raise ValueError(
             f"{name} has {bad} of {array.size} values that are NaN or infinite; "
             "all of them must be finite."
