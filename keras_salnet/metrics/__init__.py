@@ -22,6 +22,15 @@ from keras_salnet.metrics.distribution import (
     similarity,
 )
 from keras_salnet.metrics.location import information_gain, nss
+from keras_salnet.metrics.masks import (
+    e_measure,
+    e_measure_curve,
+    f_measure,
+    f_measure_curve,
+    mean_absolute_error,
+    s_measure,
+    weighted_f_measure,
+)
 from keras_salnet.metrics.roc import auc, auc_borji, auc_judd, shuffled_auc
 
 __all__ = [
@@ -29,10 +38,17 @@ __all__ = [
     "auc_borji",
     "auc_judd",
     "correlation_coefficient",
+    "e_measure",
+    "e_measure_curve",
     "emd",
+    "f_measure",
+    "f_measure_curve",
     "information_gain",
     "kl_divergence",
+    "mean_absolute_error",
     "nss",
+    "s_measure",
     "shuffled_auc",
     "similarity",
+    "weighted_f_measure",
 ]
