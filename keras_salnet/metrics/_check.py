@@ -12,14 +12,23 @@ def check_convention(convention):
 
 
 def check_map(name, value):
-    """Returns `value` as a finite float64 map (H, W)."""
-    array = _check_numbers(name, value)
-    if array.ndim != 2 or array.size == 0:
-        raise ValueError(
-            f"{name} has shape {array.shape}; it must be a map (H, W) of one image, without batch "
-            "or channel axes and with at least one pixel."
-        )
-    return array
+    """Returns `value` as a finite float64 map (H, W), on any scale.
+
+    Where squares of its values or their sum could overflow or vanish, the map is divided by its
+    peak: no metric of saliency depends on the scale.
+    """
+    array = _check_shape(name, _to_float64(name, value))
+    flat = array.ravel("K")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if 1e-200 < flat @ flat < 1e200:  # the fastest way to see that all of them are finite
+            return array
+    _check_finite(name, array)
+    return array / (max(array.max(), -array.min()) or 1)
+
+
+def check_plain_map(name, value):
+    """Returns `value` as a finite float64 map (H, W), as it is."""
+    return _check_finite(name, _check_shape(name, _to_float64(name, value)))
 
 
 def check_maps(saliency, density):
@@ -32,7 +41,7 @@ def check_maps(saliency, density):
 
 def check_mask(mask, saliency):
     """Returns `mask` as a bool map (H, W) of the size of `saliency`."""
-    mask = check_map("mask", mask)
+    mask = check_plain_map("mask", mask)
     bad = np.count_nonzero((mask != 0) & (mask != 1))
     if bad:
         raise ValueError(
@@ -71,7 +80,7 @@ def check_fixations(fixations, shape, convention, name="fixations"):
             once for each fixation.
         name: of the argument, for the messages.
     """
-    points = _check_numbers(name, fixations)
+    points = _check_finite(name, _to_float64(name, fixations))
     if points.size == 0:
         raise ValueError(
             f"{name} is empty, shape {points.shape}; at least one (x, y) is needed: "
@@ -91,17 +100,27 @@ def check_fixations(fixations, shape, convention, name="fixations"):
     return np.unique(pixels) if convention == "mit" else pixels
 
 
-def _check_numbers(name, value):
-    """Returns `value` as a finite float64 array."""
+def _to_float64(name, value):
     try:
-        array = np.asarray(value).astype(np.float64, casting="same_kind", copy=False)
+        return np.asarray(value).astype(np.float64, casting="same_kind", copy=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of real numbers: {error}") from error
+
+
+def _check_shape(name, array):
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(
+            f"{name} has shape {array.shape}; it must be a map (H, W) of one image, without batch "
+            "or channel axes and with at least one pixel."
+        )
+    return array
+
+
+def _check_finite(name, array):
     finite = np.isfinite(array)
     if not finite.all():
-        bad = array.size - np.count_nonzero(finite)
         raise ValueError(
-            f"{name} has {bad} of {array.size} values that are NaN or infinite; "
-            "all of them must be finite."
+            f"{name} has {np.count_nonzero(~finite)} of {array.size} values that are NaN or "
+            "infinite; all of them must be finite."
         )
     return array

@@ -1,54 +1,55 @@
-"""The normalizations that the metrics share; on finite maps they never yield NaN or overflow.
+"""The normalizations that the metrics share; on maps as `_check` returns them, never NaN.
 
-They make few temporary arrays: to allocate one of an image's size takes longer than to fill it.
+None makes another array of a map's size where that can be avoided: to allocate one takes longer
+than to compute with it.
 """
 
 import numpy as np
 
 EPS = 2.2204e-16  # of both references, wherever a logarithm could meet 0
+_BLOCK = 1 << 15
 
 
-def rescale(array):
-    """Min-max: to [0, 1]. A constant map becomes 0 everywhere."""
+def blocks(*maps):
+    """The values of maps of one size, flattened, in blocks that stay in the processor's cache."""
+    flat = [array.ravel() for array in maps]
+    for start in range(0, flat[0].size, _BLOCK):
+        yield tuple(array[start : start + _BLOCK] for array in flat)
+
+
+def stretch(array):
+    """Min-max: a function from values of the map to [0, 1]. All values of a constant map are 0."""
     low, high = float(array.min()), float(array.max())
-    if low == high:
-        return np.zeros_like(array)
-    if high - low == np.inf:
-        array, low, high = array / 2, low / 2, high / 2
-    array = array - low
-    array /= high - low
-    return array
+    return lambda values: (values - low) / ((high - low) or 1)
 
 
-def deviations(array):
-    """The map less its mean, flattened and on any scale, and the sum of its squares.
+def to_density(array, stretched=False):
+    """A function from values of the map to those of a density, which sum to 1.
 
-    A constant map becomes 0 everywhere.
+    It subtracts the minimum if that is negative, or if the map is to be `stretched`. Where nothing
+    is left, the density is uniform.
     """
-    array = array.ravel()
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = array.mean()
-        values = array - mean
-        squares = values @ values
-        if array.size * (1e-12 * mean) ** 2 + 1e-200 < squares < 1e200:
-            return values, squares
-    # The limits of float64 show: values are constant up to rounding, huge or tiny.
-    values = rescale(array)
-    if values.any():
-        values -= values.mean()
-    return values, values @ values
+    low, high = float(array.min()), float(array.max())
+    floor = low if stretched or low < 0 else 0.0
+    if high == floor:
+        return lambda values: np.full(np.shape(values), 1 / array.size)
+    total = sum(float((values - floor).sum()) for (values,) in blocks(array))
+    return lambda values: (values - floor) / total
 
 
-def to_density(array):
-    """Sum 1, after a shift to minimum 0 if there are negative values. 0 everywhere: uniform."""
-    if array.min() < 0:
-        array = rescale(array)
-    peak = array.max()
-    if peak == 0:
-        return np.full_like(array, 1 / array.size)
-    array = array / peak  # so that the sum cannot overflow
-    array /= array.sum()
-    return array
+def center(array):
+    """The map on any scale, its mean, and the sum of its squared deviations from it."""
+
+    def squares(array, mean):
+        return sum(float(d @ d) for d in (values - mean for (values,) in blocks(array)))
+
+    mean = array.mean()
+    total = squares(array, mean)
+    if total <= array.size * (1e-6 * mean) ** 2:  # rounding shows: the map is all but constant
+        array = stretch(array)(array)
+        mean = array.mean() if array.any() else 0.0
+        total = squares(array, mean)
+    return array, mean, total
 
 
 def shrink(array, factor):

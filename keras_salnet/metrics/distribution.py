@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 from keras_salnet.metrics._check import check_convention, check_maps, check_not_negative
-from keras_salnet.metrics._normalize import EPS, deviations, rescale, shrink, to_density
+from keras_salnet.metrics._normalize import EPS, blocks, center, shrink, to_density
 
 _POT_BACKENDS = {"PYTORCH": "torch", "JAX": "jax", "CUPY": "cupy", "TENSORFLOW": "tensorflow"}
 
@@ -55,12 +55,11 @@ def kl_divergence(saliency, density, *, convention="mit"):
     if convention == "mit":
         check_not_negative("saliency", saliency, "subtract it or use convention='pysaliency'.")
     p, g = to_density(saliency), to_density(density)
-    p += EPS
-    np.divide(g, p, out=p)
-    p += EPS
-    np.log(p, out=p)
-    p *= g
-    return float(p.sum())
+
+    def terms(p, g):
+        return g * np.log(EPS + g / (p + EPS))
+
+    return float(sum(terms(p(s), g(d)).sum() for s, d in blocks(saliency, density)))
 
 
 def correlation_coefficient(saliency, density, *, convention="mit"):
@@ -96,9 +95,9 @@ def correlation_coefficient(saliency, density, *, convention="mit"):
     """
     check_convention(convention)
     saliency, density = check_maps(saliency, density)
-    (p, p_squares), (g, g_squares) = deviations(saliency), deviations(density)
-    correlation = p @ g / (np.sqrt(p_squares) * np.sqrt(g_squares) or 1)
-    return float(np.clip(correlation, -1, 1))
+    (p, p_mean, p_squares), (g, g_mean, g_squares) = center(saliency), center(density)
+    products = sum((s - p_mean) @ (d - g_mean) for s, d in blocks(p, g))
+    return float(np.clip(products / (np.sqrt(p_squares) * np.sqrt(g_squares) or 1), -1, 1))
 
 
 def similarity(saliency, density, *, convention="mit"):
@@ -136,10 +135,8 @@ def similarity(saliency, density, *, convention="mit"):
     """
     check_convention(convention)
     saliency, density = check_maps(saliency, density)
-    if convention == "mit":
-        saliency, density = rescale(saliency), rescale(density)
-    p, g = to_density(saliency), to_density(density)
-    return float(np.minimum(p, g, out=p).sum())
+    p, g = (to_density(m, stretched=convention == "mit") for m in (saliency, density))
+    return float(sum(np.minimum(p(s), g(d)).sum() for s, d in blocks(saliency, density)))
 
 
 def emd(saliency, density, *, factor=32):
@@ -181,13 +178,16 @@ def emd(saliency, density, *, factor=32):
     saliency, density = check_maps(saliency, density)
     if factor != int(factor) or factor < 1:
         raise ValueError(f"factor is {factor!r}; it must be a whole number above 0.")
-    p, g = (
-        to_density(np.maximum(shrink(to_density(array), int(factor)), 0))
-        for array in (saliency, density)
-    )
+    p, g = (_reduced_density(m, int(factor)) for m in (saliency, density))
     pixels = np.indices(p.shape).reshape(2, -1)
     distances = np.hypot(*(pixels[:, :, None] - pixels[:, None, :]))
     return float(_pot().emd2(p.ravel(), g.ravel(), distances, numItermax=10**9))
+
+
+def _reduced_density(array, factor):
+    """At 1 / `factor` of its size, where the interpolation may undershoot 0."""
+    array = np.maximum(shrink(to_density(array)(array), factor), 0)
+    return to_density(array)(array)
 
 
 def _pot():

@@ -13,7 +13,7 @@ from keras_salnet.metrics._check import (
     check_not_negative,
     check_same_size,
 )
-from keras_salnet.metrics._normalize import EPS, deviations, rescale, to_density
+from keras_salnet.metrics._normalize import EPS, center, to_density
 
 
 def nss(saliency, fixations, *, convention="mit", ddof=None):
@@ -56,9 +56,9 @@ def nss(saliency, fixations, *, convention="mit", ddof=None):
         ddof = 1 if convention == "mit" else 0
     saliency = check_map("saliency", saliency)
     pixels = check_fixations(fixations, saliency.shape, convention)
-    values, squares = deviations(saliency)
-    deviation = np.sqrt(squares / max(values.size - ddof, 1))
-    return float(values.take(pixels).mean() / (deviation or 1))
+    saliency, mean, squares = center(saliency)
+    deviation = np.sqrt(squares / max(saliency.size - ddof, 1))
+    return float((saliency.take(pixels) - mean).mean() / (deviation or 1))
 
 
 def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
@@ -114,12 +114,13 @@ def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
     else:
         baseline = check_map("baseline", baseline)
         check_same_size("baseline", baseline, "saliency", saliency)
+    maps = {"saliency": saliency, "baseline": baseline}
     if convention == "mit":
-        p, b = (EPS + to_density(rescale(m)).take(pixels) for m in (saliency, baseline))
+        p, b = (EPS + to_density(m, stretched=True)(m.take(pixels)) for m in maps.values())
         return float((np.log2(p) - np.log2(b)).mean())
-    for name, array in (("saliency", saliency), ("baseline", baseline)):
+    for name, array in maps.items():
         check_not_negative(name, array, "a density is not: take the exponential of a log density.")
-    p, b = (to_density(m).take(pixels) for m in (saliency, baseline))
+    p, b = (to_density(m)(m.take(pixels)) for m in maps.values())
     if not b.all():
         raise ValueError(
             f"baseline is 0 at {np.count_nonzero(b == 0)} of {b.size} fixations; it must be "

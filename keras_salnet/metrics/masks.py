@@ -10,8 +10,8 @@ cannot be stretched. It counts as it is, between 0 and 1, an 8-bit one after div
 import numpy as np
 from scipy import ndimage
 
-from keras_salnet.metrics._check import check_map, check_mask
-from keras_salnet.metrics._normalize import rescale
+from keras_salnet.metrics._check import check_map, check_mask, check_plain_map
+from keras_salnet.metrics._normalize import stretch
 
 _EPS = np.finfo(np.float64).eps
 _LEVELS = 256
@@ -271,12 +271,14 @@ def e_measure_curve(saliency, mask):
 def _check(saliency, mask):
     """The prediction in [0, 1] and the mask as bool, both (H, W)."""
     is_8_bit = getattr(saliency, "dtype", None) == np.uint8
-    saliency = check_map("saliency", saliency)
+    saliency = check_plain_map("saliency", saliency)
     mask = check_mask(mask, saliency)
     if is_8_bit:
         saliency = saliency / 255
-    constant = saliency.min() == saliency.max()
-    return np.clip(saliency, 0, 1) if constant else rescale(saliency), mask
+    if saliency.min() == saliency.max():
+        return np.clip(saliency, 0, 1), mask
+    saliency = check_map("saliency", saliency)
+    return stretch(saliency)(saliency), mask
 
 
 def _check_beta2(beta2):

@@ -10,13 +10,12 @@ TPAMI 2019, describe and compare them.
 import numpy as np
 
 from keras_salnet.metrics._check import check_convention, check_fixations, check_map
-from keras_salnet.metrics._normalize import rescale
+from keras_salnet.metrics._normalize import blocks, stretch
 
 _JITTER = 1e-7
 _SPLITS = 100
 _STEPS = np.arange(11) / 10
 _BUCKETS = 1 << 14
-_BLOCK = 1 << 15
 
 
 def auc(saliency, fixations):
@@ -107,7 +106,7 @@ def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
     if jitter and saliency.min() < saliency.max():
         random = np.random.default_rng(seed)
         draw = random.random if convention == "mit" else random.standard_normal
-        saliency = rescale(saliency) + _JITTER * draw(saliency.shape)
+        saliency = stretch(saliency)(saliency) + _JITTER * draw(saliency.shape)
 
     # The area is the mean, over the never-fixated pixels, of the hit rates of the two thresholds
     # around a pixel's value: the one that it reaches and the next one, which it does not.
@@ -154,10 +153,11 @@ def auc_borji(saliency, fixations, *, seed=0):
     """
     saliency = check_map("saliency", saliency)
     pixels = check_fixations(fixations, saliency.shape, "mit")
-    saliency = rescale(saliency)
-    # The hit rates are those of every draw, so that the mean area is that of the mean alarm rates.
     drawn = np.random.default_rng(seed).integers(saliency.size, size=(_SPLITS, pixels.size))
-    return _area(_steps_reached(saliency.take(pixels)), _steps_reached(saliency.take(drawn)))
+    stretched = stretch(saliency)
+    # The hit rates are those of every draw, so that the mean area is that of the mean alarm rates.
+    fixated, drawn = (_steps_reached(stretched(saliency.take(p))) for p in (pixels, drawn))
+    return _area(fixated, drawn)
 
 
 def shuffled_auc(saliency, fixations, other_fixations, *, convention="mit", seed=0):
@@ -211,12 +211,13 @@ def shuffled_auc(saliency, fixations, other_fixations, *, convention="mit", seed
             others.searchsorted(saliency.take(pixels), s) for s in ("left", "right")
         )
         return float((below + not_above).sum() / (2 * pixels.size * others.size))
-    saliency = rescale(saliency)
+    stretched = stretch(saliency)
+    fixated, available = (_steps_reached(stretched(saliency.take(p))) for p in (pixels, others))
     # To draw pixels without replacement is to draw how many of each step there are.
     drawn = np.random.default_rng(seed).multivariate_hypergeometric(
-        _steps_reached(saliency.take(others)), min(pixels.size, others.size), size=_SPLITS
+        available, min(pixels.size, others.size), size=_SPLITS
     )
-    return _area(_steps_reached(saliency.take(pixels)), drawn.sum(axis=0))
+    return _area(fixated, drawn.sum(axis=0))
 
 
 def _steps_reached(values):
@@ -252,9 +253,6 @@ def _total(saliency, thresholds, weights):
             thresholds[j - 1] and thresholds[j].
     """
     low, high = float(saliency.min()), float(saliency.max())
-    if high - low > 1e100 or 0 < high - low < 1e-100:  # ranks, so that nothing overflows
-        levels, saliency = np.unique(saliency, return_inverse=True)
-        thresholds, low, high = levels.searchsorted(thresholds), 0, levels.size - 1
     scale = _BUCKETS / ((high - low) or 1)
 
     def bucket(values):
@@ -266,9 +264,7 @@ def _total(saliency, thresholds, weights):
     steps = [2**n for n in reversed(range(int(thresholds_in.max()).bit_length()))]
     thresholds = np.append(thresholds, [np.inf] * 2 * steps[0])
     total = 0
-    flat = saliency.ravel()
-    for start in range(0, flat.size, _BLOCK):  # in blocks, which stay in the processor's cache
-        values = flat[start : start + _BLOCK]
+    for (values,) in blocks(saliency):
         buckets = bucket(values)
         weighed = weight_of.take(buckets)
         mixed = np.flatnonzero(weighed < 0)
