@@ -342,7 +342,7 @@ def _object_score(values):
 
 
 def _region_score(saliency, mask):
-    """Structural similarity of a quadrant; 1 where both are constant, or 0 everywhere."""
+    """Structural similarity of a quadrant; 1 where both are constant."""
     degrees = max(mask.size - 1, 1)
     x, y = saliency.mean(), mask.mean()
     p = saliency - x if saliency.min() < saliency.max() else np.zeros(saliency.shape)
