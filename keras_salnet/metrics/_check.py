@@ -1,5 +1,7 @@
 """What the metrics accept: every refusal names the argument, what was found and what would do."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 CONVENTIONS = ("mit", "pysaliency")
@@ -11,19 +13,28 @@ def check_convention(convention):
         raise ValueError(f"convention is {convention!r}; it must be one of {CONVENTIONS}.")
 
 
+class Map(NamedTuple):
+    """A finite float64 map (H, W), and its lowest and highest value."""
+
+    values: np.ndarray
+    low: float
+    high: float
+
+
 def check_map(name, value):
-    """Returns `value` as a finite float64 map (H, W), on any scale.
+    """Returns `value` as a `Map`, on any scale.
 
     Where squares of its values or their sum could overflow or vanish, the map is divided by its
     peak: no metric of saliency depends on the scale.
     """
-    array = _check_shape(name, _to_float64(name, value))
-    flat = array.ravel("K")
-    with np.errstate(over="ignore", invalid="ignore"):
-        if 1e-200 < flat @ flat < 1e200:  # the fastest way to see that all of them are finite
-            return array
-    _check_finite(name, array)
-    return array / (max(array.max(), -array.min()) or 1)
+    values = _check_shape(name, _to_float64(name, value))
+    low, high = float(values.min()), float(values.max())
+    peak = max(high, -low)
+    if not 1e-100 < peak < 1e100:
+        _check_finite(name, values)
+        peak = peak or 1
+        return Map(values / peak, low / peak, high / peak)
+    return Map(values, low, high)
 
 
 def check_plain_map(name, value):
@@ -32,10 +43,10 @@ def check_plain_map(name, value):
 
 
 def check_maps(saliency, density):
-    """Returns both as finite float64 maps of one size, the density without negative values."""
+    """Returns both as a `Map`, of one size, the density without negative values."""
     saliency, density = check_map("saliency", saliency), check_map("density", density)
     check_not_negative("density", density, "a density counts fixations: shift or clip it.")
-    check_same_size("saliency", saliency, "density", density)
+    check_same_size("saliency", saliency.values, "density", density.values)
     return saliency, density
 
 
@@ -61,12 +72,12 @@ def check_same_size(name, array, truth_name, truth):
         )
 
 
-def check_not_negative(name, array, remedy):
-    """Refuses negative values; `remedy` says why, or what to do instead."""
-    if array.min() < 0:
+def check_not_negative(name, checked, remedy):
+    """Refuses a `Map` with negative values; `remedy` says why, or what to do instead."""
+    if checked.low < 0:
         raise ValueError(
-            f"{name} has {np.count_nonzero(array < 0)} negative values, "
-            f"the lowest {array.min():g}; {remedy}"
+            f"{name} has {np.count_nonzero(checked.values < 0)} negative values, "
+            f"the lowest {checked.low:g}; {remedy}"
         )
 
 

@@ -7,49 +7,46 @@ than to compute with it.
 import numpy as np
 
 EPS = 2.2204e-16  # of both references, wherever a logarithm could meet 0
-_BLOCK = 1 << 15
+_BLOCK = 1 << 16
 
 
-def blocks(*maps):
-    """The values of maps of one size, flattened, in blocks that stay in the processor's cache."""
-    flat = [array.ravel() for array in maps]
+def blocks(*arrays):
+    """Arrays of one size, flattened, in blocks that stay in the processor's cache."""
+    flat = [array.ravel() for array in arrays]
     for start in range(0, flat[0].size, _BLOCK):
         yield tuple(array[start : start + _BLOCK] for array in flat)
 
 
-def stretch(array):
-    """Min-max: a function from values of the map to [0, 1]. All values of a constant map are 0."""
-    low, high = float(array.min()), float(array.max())
-    return lambda values: (values - low) / ((high - low) or 1)
+def stretch(checked):
+    """Min-max: a function from values of a `Map` to [0, 1]. Of a constant map, all are 0."""
+    span = (checked.high - checked.low) or 1
+    return lambda values: (values - checked.low) / span
 
 
-def to_density(array, stretched=False):
-    """A function from values of the map to those of a density, which sum to 1.
+def to_density(checked, stretched=False):
+    """A function from values of a `Map` to those of a density, which sum to 1.
 
     It subtracts the minimum if that is negative, or if the map is to be `stretched`. Where nothing
     is left, the density is uniform.
     """
-    low, high = float(array.min()), float(array.max())
-    floor = low if stretched or low < 0 else 0.0
-    if high == floor:
-        return lambda values: np.full(np.shape(values), 1 / array.size)
-    total = sum(float((values - floor).sum()) for (values,) in blocks(array))
+    floor = checked.low if stretched or checked.low < 0 else 0.0
+    if checked.high == floor:
+        return lambda values: np.full(np.shape(values), 1 / checked.values.size)
+    total = sum(float((values - floor).sum()) for (values,) in blocks(checked.values))
     return lambda values: (values - floor) / total
 
 
-def center(array):
-    """The map on any scale, its mean, and the sum of its squared deviations from it."""
+def center(checked):
+    """The values of a `Map`, on any scale, their mean, and the sum of their squared deviations."""
 
-    def squares(array, mean):
-        return sum(float(d @ d) for d in (values - mean for (values,) in blocks(array)))
+    def squares(values, mean):
+        return sum(float(d @ d) for d in (block - mean for (block,) in blocks(values)))
 
-    mean = array.mean()
-    total = squares(array, mean)
-    if total <= array.size * (1e-6 * mean) ** 2:  # rounding shows: the map is all but constant
-        array = stretch(array)(array)
-        mean = array.mean() if array.any() else 0.0
-        total = squares(array, mean)
-    return array, mean, total
+    values = checked.values
+    if checked.high - checked.low < 1e-6 * max(checked.high, -checked.low):  # rounding would show
+        values = stretch(checked)(values)
+    mean = values.mean()
+    return values, mean, squares(values, mean)
 
 
 def shrink(array, factor):

@@ -56,10 +56,12 @@ def kl_divergence(saliency, density, *, convention="mit"):
         check_not_negative("saliency", saliency, "subtract it or use convention='pysaliency'.")
     p, g = to_density(saliency), to_density(density)
 
+    maps = saliency.values, density.values
+
     def terms(p, g):
         return g * np.log(EPS + g / (p + EPS))
 
-    return float(sum(terms(p(s), g(d)).sum() for s, d in blocks(saliency, density)))
+    return float(sum(terms(p(s), g(d)).sum() for s, d in blocks(*maps)))
 
 
 def correlation_coefficient(saliency, density, *, convention="mit"):
@@ -136,7 +138,8 @@ def similarity(saliency, density, *, convention="mit"):
     check_convention(convention)
     saliency, density = check_maps(saliency, density)
     p, g = (to_density(m, stretched=convention == "mit") for m in (saliency, density))
-    return float(sum(np.minimum(p(s), g(d)).sum() for s, d in blocks(saliency, density)))
+    maps = saliency.values, density.values
+    return float(sum(np.minimum(p(s), g(d)).sum() for s, d in blocks(*maps)))
 
 
 def emd(saliency, density, *, factor=32):
@@ -184,10 +187,10 @@ def emd(saliency, density, *, factor=32):
     return float(_pot().emd2(p.ravel(), g.ravel(), distances, numItermax=10**9))
 
 
-def _reduced_density(array, factor):
+def _reduced_density(checked, factor):
     """At 1 / `factor` of its size, where the interpolation may undershoot 0."""
-    array = np.maximum(shrink(to_density(array)(array), factor), 0)
-    return to_density(array)(array)
+    reduced = np.maximum(shrink(to_density(checked)(checked.values), factor), 0)
+    return reduced / reduced.sum()
 
 
 def _pot():

@@ -55,10 +55,10 @@ def nss(saliency, fixations, *, convention="mit", ddof=None):
     if ddof is None:
         ddof = 1 if convention == "mit" else 0
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
-    saliency, mean, squares = center(saliency)
-    deviation = np.sqrt(squares / max(saliency.size - ddof, 1))
-    return float((saliency.take(pixels) - mean).mean() / (deviation or 1))
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
+    values, mean, squares = center(saliency)
+    deviation = np.sqrt(squares / max(values.size - ddof, 1))
+    return float((values.take(pixels) - mean).mean() / (deviation or 1))
 
 
 def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
@@ -108,19 +108,18 @@ def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
     """
     check_convention(convention)
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
     if baseline is None:
-        baseline = np.ones(saliency.shape)
-    else:
-        baseline = check_map("baseline", baseline)
-        check_same_size("baseline", baseline, "saliency", saliency)
+        baseline = np.ones(saliency.values.shape)
+    baseline = check_map("baseline", baseline)
+    check_same_size("baseline", baseline.values, "saliency", saliency.values)
     maps = {"saliency": saliency, "baseline": baseline}
     if convention == "mit":
-        p, b = (EPS + to_density(m, stretched=True)(m.take(pixels)) for m in maps.values())
+        p, b = (EPS + to_density(m, stretched=True)(m.values.take(pixels)) for m in maps.values())
         return float((np.log2(p) - np.log2(b)).mean())
     for name, array in maps.items():
         check_not_negative(name, array, "a density is not: take the exponential of a log density.")
-    p, b = (to_density(m)(m.take(pixels)) for m in maps.values())
+    p, b = (to_density(m)(m.values.take(pixels)) for m in maps.values())
     if not b.all():
         raise ValueError(
             f"baseline is 0 at {np.count_nonzero(b == 0)} of {b.size} fixations; it must be "

@@ -278,7 +278,7 @@ def _check(saliency, mask):
     if saliency.min() == saliency.max():
         return np.clip(saliency, 0, 1), mask
     saliency = check_map("saliency", saliency)
-    return stretch(saliency)(saliency), mask
+    return stretch(saliency)(saliency.values), mask
 
 
 def _check_beta2(beta2):

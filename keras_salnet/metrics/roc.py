@@ -48,12 +48,12 @@ def auc(saliency, fixations):
         0.75
     """
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, "pysaliency")
-    thresholds, hits = _hits(saliency.take(pixels))
+    pixels = check_fixations(fixations, saliency.values.shape, "pysaliency")
+    thresholds, hits = _hits(saliency.values.take(pixels))
     weights = np.empty(2 * thresholds.size + 1)
     weights[0::2] = 2 * hits  # between two thresholds: the fixations above win
     weights[1::2] = hits[:-1] + hits[1:]  # at a threshold: one half of those that are equal
-    return float(_total(saliency, thresholds, weights) / (2 * pixels.size * saliency.size))
+    return float(_total(saliency, thresholds, weights) / (2 * pixels.size * saliency.values.size))
 
 
 def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
@@ -99,24 +99,25 @@ def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
     """
     check_convention(convention)
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
     distinct = np.unique(pixels)
-    if distinct.size == saliency.size:
+    if distinct.size == saliency.values.size:
         return 0.5
-    if jitter and saliency.min() < saliency.max():
+    if jitter and saliency.low < saliency.high:
         random = np.random.default_rng(seed)
         draw = random.random if convention == "mit" else random.standard_normal
-        saliency = stretch(saliency)(saliency) + _JITTER * draw(saliency.shape)
+        noise = _JITTER * draw(saliency.values.shape)
+        saliency = check_map("saliency", stretch(saliency)(saliency.values) + noise)
 
     # The area is the mean, over the never-fixated pixels, of the hit rates of the two thresholds
     # around a pixel's value: the one that it reaches and the next one, which it does not.
-    thresholds, hits = _hits(saliency.take(pixels))
+    thresholds, hits = _hits(saliency.values.take(pixels))
     around = np.append(pixels.size, hits)
     around = around[:-1] + around[1:]
     weights = np.repeat(around, 2)[1:]
-    fixated = weights[2 * np.searchsorted(thresholds, saliency.take(distinct)) + 1].sum()
+    fixated = weights[2 * np.searchsorted(thresholds, saliency.values.take(distinct)) + 1].sum()
     others = _total(saliency, thresholds, weights) - fixated
-    return float(others / (2 * pixels.size * (saliency.size - distinct.size)))
+    return float(others / (2 * pixels.size * (saliency.values.size - distinct.size)))
 
 
 def auc_borji(saliency, fixations, *, seed=0):
@@ -152,11 +153,11 @@ def auc_borji(saliency, fixations, *, seed=0):
         True
     """
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, "mit")
-    drawn = np.random.default_rng(seed).integers(saliency.size, size=(_SPLITS, pixels.size))
+    pixels = check_fixations(fixations, saliency.values.shape, "mit")
+    drawn = np.random.default_rng(seed).integers(saliency.values.size, size=(_SPLITS, pixels.size))
     stretched = stretch(saliency)
     # The hit rates are those of every draw, so that the mean area is that of the mean alarm rates.
-    fixated, drawn = (_steps_reached(stretched(saliency.take(p))) for p in (pixels, drawn))
+    fixated, drawn = (_steps_reached(stretched(saliency.values.take(p))) for p in (pixels, drawn))
     return _area(fixated, drawn)
 
 
@@ -203,16 +204,18 @@ def shuffled_auc(saliency, fixations, other_fixations, *, convention="mit", seed
     """
     check_convention(convention)
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
-    others = check_fixations(other_fixations, saliency.shape, convention, "other_fixations")
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
+    others = check_fixations(other_fixations, saliency.values.shape, convention, "other_fixations")
     if convention == "pysaliency":
-        others = np.sort(saliency.take(others))
+        others = np.sort(saliency.values.take(others))
         below, not_above = (
-            others.searchsorted(saliency.take(pixels), s) for s in ("left", "right")
+            others.searchsorted(saliency.values.take(pixels), s) for s in ("left", "right")
         )
         return float((below + not_above).sum() / (2 * pixels.size * others.size))
     stretched = stretch(saliency)
-    fixated, available = (_steps_reached(stretched(saliency.take(p))) for p in (pixels, others))
+    fixated, available = (
+        _steps_reached(stretched(saliency.values.take(p))) for p in (pixels, others)
+    )
     # To draw pixels without replacement is to draw how many of each step there are.
     drawn = np.random.default_rng(seed).multivariate_hypergeometric(
         available, min(pixels.size, others.size), size=_SPLITS
@@ -237,7 +240,7 @@ def _area(fixated, drawn):
 def _hits(values):
     """The distinct `values`, ascending (k,), and how many reach each; one 0 more: (k + 1,)."""
     thresholds, counts = np.unique(values, return_counts=True)
-    return thresholds, np.append(counts[::-1].cumsum()[::-1], 0)
+    return thresholds, np.append(counts[::-1].cumsum()[::-1], 0.0)
 
 
 def _total(saliency, thresholds, weights):
@@ -247,31 +250,36 @@ def _total(saliency, thresholds, weights):
     the same. Only those of the other buckets are compared with their bucket's thresholds.
 
     Args:
-        saliency: (H, W).
+        saliency: `Map`.
         thresholds: (k,), distinct and ascending, values of the map.
         weights: (2k + 1,); 2j + 1 is that of thresholds[j], 2j that of the values between
             thresholds[j - 1] and thresholds[j].
     """
-    low, high = float(saliency.min()), float(saliency.max())
-    scale = _BUCKETS / ((high - low) or 1)
+    _, low, high = saliency
+    scale = min(_BUCKETS / ((high - low) or 1), 2**30 / (max(high, -low) or 1))  # to fit int32
+    first, last = int(low * scale), int(high * scale)
 
     def bucket(values):
-        return ((values - low) * scale).astype(np.int32)  # 0 … _BUCKETS
+        buckets = (values * scale).astype(np.int32)
+        buckets -= first
+        return buckets
 
-    thresholds_in = np.bincount(bucket(thresholds), minlength=_BUCKETS + 1)
+    thresholds_in = np.bincount(bucket(thresholds), minlength=last - first + 1)
     below = np.append(0, thresholds_in.cumsum())
     weight_of = np.where(thresholds_in, -1, weights[2 * below[:-1]])
     steps = [2**n for n in reversed(range(int(thresholds_in.max()).bit_length()))]
     thresholds = np.append(thresholds, [np.inf] * 2 * steps[0])
-    total = 0
-    for (values,) in blocks(saliency):
+    total, mixed = 0, []
+    for (values,) in blocks(saliency.values):
         buckets = bucket(values)
         weighed = weight_of.take(buckets)
-        mixed = np.flatnonzero(weighed < 0)
-        values = values.take(mixed)
-        reached = below.take(buckets.take(mixed))
+        total += weighed.sum()
+        places = np.flatnonzero(weighed < 0)
+        mixed.append((values.take(places), buckets.take(places)))
+    for values, buckets in blocks(*map(np.concatenate, zip(*mixed, strict=True))):
+        reached = below.take(buckets)
         for step in steps:  # binary search, in all buckets at once
             reached += step * (values >= thresholds.take(reached + (step - 1)))
         tied = values == thresholds.take(reached - 1)
-        total += weighed.sum() + mixed.size + weights.take(2 * reached - tied).sum()
+        total += values.size + weights.take(2 * reached - tied).sum()
     return total
