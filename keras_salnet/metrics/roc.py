@@ -261,21 +261,22 @@ def _total(saliency, thresholds, weights):
 
     def bucket(values):
         buckets = (values * scale).astype(np.int32)
-        buckets -= first
-        return buckets
+        return buckets - first if first else buckets  # 0 … last - first
 
-    thresholds_in = np.bincount(bucket(thresholds), minlength=last - first + 1)
-    below = np.append(0, thresholds_in.cumsum())
-    weight_of = np.where(thresholds_in, -1, weights[2 * below[:-1]])
-    steps = [2**n for n in reversed(range(int(thresholds_in.max()).bit_length()))]
-    thresholds = np.append(thresholds, [np.inf] * 2 * steps[0])
+    places = bucket(thresholds)
+    runs = np.diff(places, prepend=-1, append=last - first)
+    below = np.repeat(np.arange(thresholds.size + 1), runs)  # thresholds in lower buckets
+    weight_of = np.repeat(weights[::2], runs)
+    weight_of[places] = -1
     total, mixed = 0, []
     for (values,) in blocks(saliency.values):
         buckets = bucket(values)
         weighed = weight_of.take(buckets)
         total += weighed.sum()
-        places = np.flatnonzero(weighed < 0)
-        mixed.append((values.take(places), buckets.take(places)))
+        compare = np.flatnonzero(weighed < 0)
+        mixed.append((values.take(compare), buckets.take(compare)))
+    steps = [2**n for n in reversed(range(int(np.bincount(places).max()).bit_length()))]
+    thresholds = np.append(thresholds, [np.inf] * 2 * steps[0])
     for values, buckets in blocks(*map(np.concatenate, zip(*mixed, strict=True))):
         reached = below.take(buckets)
         for step in steps:  # binary search, in all buckets at once
