@@ -246,8 +246,8 @@ def _hits(values):
 def _total(saliency, thresholds, weights):
     """The sum over a map's values of what each weighs, exact for whole weights.
 
-    Values fall into buckets of equal width. Where a bucket holds no threshold, all its values weigh
-    the same. Only those of the other buckets are compared with their bucket's thresholds.
+    Values fall into buckets. Where a bucket holds no threshold, all its values weigh the same. Only
+    those of the other buckets are compared with their bucket's thresholds.
 
     Args:
         saliency: `Map`.
@@ -255,16 +255,13 @@ def _total(saliency, thresholds, weights):
         weights: (2k + 1,); 2j + 1 is that of thresholds[j], 2j that of the values between
             thresholds[j - 1] and thresholds[j].
     """
-    _, low, high = saliency
-    scale = min(_BUCKETS / ((high - low) or 1), 2**30 / (max(high, -low) or 1))  # to fit int32
-    first, last = int(low * scale), int(high * scale)
-
-    def bucket(values):
-        buckets = (values * scale).astype(np.int32)
-        return buckets - first if first else buckets  # 0 … last - first
-
+    bucket = _equal_widths(saliency)
     places = bucket(thresholds)
-    runs = np.diff(places, prepend=-1, append=last - first)
+    if np.unique(places).size < 0.9 * places.size:  # crowded, as a density's low values can be
+        bucket = _equal_ratios(saliency)
+        places = bucket(thresholds)
+    (last,) = bucket(np.array([saliency.high]))
+    runs = np.diff(places, prepend=-1, append=last)
     below = np.repeat(np.arange(thresholds.size + 1), runs)  # thresholds in lower buckets
     weight_of = np.repeat(weights[::2], runs)
     weight_of[places] = -1
@@ -284,3 +281,32 @@ def _total(saliency, thresholds, weights):
         tied = values == thresholds.take(reached - 1)
         total += values.size + weights.take(2 * reached - tied).sum()
     return total
+
+
+def _equal_widths(saliency):
+    """A function from values of a `Map` to the buckets they fall into, whole numbers from 0 on."""
+    _, low, high = saliency
+    scale = min(_BUCKETS / ((high - low) or 1), 2**30 / (max(high, -low) or 1))  # to fit int32
+    first = int(low * scale)
+
+    def bucket(values):
+        buckets = (values * scale).astype(np.int32)
+        return buckets - first if first else buckets
+
+    return bucket
+
+
+def _equal_ratios(saliency):
+    """As `_equal_widths`, but the buckets widen with the distance from the lowest value.
+
+    They are the leading bits of floats: 512 each time that the distance doubles, from 2^-32 of the
+    map's peak on.
+    """
+    _, low, high = saliency
+    shift = low - max(high, -low) / 2**32
+
+    def leading_bits(values):
+        return (values - shift).view(np.int64) >> 43
+
+    first = int(leading_bits(np.array([low]))[0])
+    return lambda values: leading_bits(values) - first
