@@ -1,24 +1,71 @@
-"""The normalizations that the metrics share; on finite maps they never yield NaN or overflow."""
+"""The normalizations that the metrics share; on maps as `_check` returns them, never NaN.
+
+None makes another array of a map's size where that can be avoided: to allocate one takes longer
+than to compute with it.
+"""
 
 import numpy as np
 
-
-def rescale(array):
-    """Min-max: to [0, 1]. A constant map becomes 0 everywhere."""
-    array = array / (max(array.max(), -array.min()) or 1)  # so that high - low cannot overflow
-    low, high = array.min(), array.max()
-    return (array - low) / (high - low) if low < high else np.zeros_like(array)
+EPS = 2.2204e-16  # of both references, wherever a logarithm could meet 0
+_BLOCK = 1 << 16
 
 
-def standardize(array, ddof=0):
-    """Mean 0, standard deviation 1. A constant map becomes 0 everywhere."""
-    array = rescale(array)
-    return (array - array.mean()) / array.std(ddof=ddof) if array.any() else array
+def blocks(*arrays):
+    """Arrays of one size, flattened, in blocks that stay in the processor's cache."""
+    flat = [array.ravel() for array in arrays]
+    for start in range(0, flat[0].size, _BLOCK):
+        yield tuple(array[start : start + _BLOCK] for array in flat)
 
 
-def to_density(array):
-    """Sum 1, after a shift to minimum 0 if there are negative values. 0 everywhere: uniform."""
-    if array.min() < 0:
-        array = rescale(array)
-    array = array / (array.max() or 1)  # so that the sum cannot overflow
-    return array / array.sum() if array.any() else np.full_like(array, 1 / array.size)
+def stretch(checked):
+    """Min-max: a function from values of a `Map` to [0, 1]. Of a constant map, all are 0."""
+    span = (checked.high - checked.low) or 1
+    return lambda values: (values - checked.low) / span
+
+
+def to_density(checked, stretched=False):
+    """A function from values of a `Map` to those of a density, which sum to 1.
+
+    It subtracts the minimum if that is negative, or if the map is to be `stretched`. Where nothing
+    is left, the density is uniform.
+    """
+    floor = checked.low if stretched or checked.low < 0 else 0.0
+    if checked.high == floor:
+        return lambda values: np.full(np.shape(values), 1 / checked.values.size)
+    total = sum(float((values - floor).sum()) for (values,) in blocks(checked.values))
+    return lambda values: (values - floor) / total
+
+
+def center(checked):
+    """The values of a `Map`, on any scale, their mean, and the sum of their squared deviations."""
+
+    def squares(values, mean):
+        return sum(float(d @ d) for d in (block - mean for (block,) in blocks(values)))
+
+    values = checked.values
+    if checked.high - checked.low < 1e-6 * max(checked.high, -checked.low):  # rounding would show
+        values = stretch(checked)(values)
+    mean = values.mean()
+    return values, mean, squares(values, mean)
+
+
+def shrink(array, factor):
+    """The map at 1 / `factor` of its size, rounded up, as MATLAB's `imresize` does: bicubic."""
+    height, width = array.shape
+    return _bicubic(height, factor) @ array @ _bicubic(width, factor).T
+
+
+def _bicubic(size, factor):
+    """Weights (⌈size / factor⌉, size) of antialiased bicubic interpolation; the ends mirror."""
+    rows = np.arange(-(-size // factor))[:, None]
+    centers = (rows + 0.5) * factor - 0.5
+    taps = np.floor(centers).astype(int) + np.arange(-2 * factor, 2 * factor + 2)
+    x = np.abs(taps - centers) / factor
+    weights = np.where(x <= 1, (1.5 * x - 2.5) * x**2 + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
+    weights[x >= 2] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    taps %= 2 * size
+    taps = np.minimum(taps, 2 * size - 1 - taps)
+    matrix = np.zeros((len(rows), size))
+    np.add.at(matrix, (rows, taps), weights)
+    return matrix

@@ -1,4 +1,4 @@
-"""Metrics that ask a saliency map about the fixated pixels.
+"""Metrics that ask a saliency map for its values at the fixated pixels.
 
 Bylinskii et al., "What do different evaluation metrics tell us about saliency models?",
 TPAMI 2019, describe and compare them.
@@ -6,12 +6,14 @@ TPAMI 2019, describe and compare them.
 
 import numpy as np
 
-from keras_salnet.metrics._check import check_convention, check_fixations, check_map
-from keras_salnet.metrics._normalize import rescale, standardize
-
-_JITTER = 1e-7
-_BUCKETS = 1 << 14
-_BLOCK = 1 << 14
+from keras_salnet.metrics._check import (
+    check_convention,
+    check_fixations,
+    check_map,
+    check_not_negative,
+    check_same_size,
+)
+from keras_salnet.metrics._normalize import EPS, center, to_density
 
 
 def nss(saliency, fixations, *, convention="mit", ddof=None):
@@ -53,98 +55,74 @@ def nss(saliency, fixations, *, convention="mit", ddof=None):
     if ddof is None:
         ddof = 1 if convention == "mit" else 0
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
-    return float(standardize(saliency, ddof).take(pixels).mean())
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
+    values, mean, squares = center(saliency)
+    deviation = np.sqrt(squares / max(values.size - ddof, 1))
+    return float((values.take(pixels) - mean).mean() / (deviation or 1))
 
 
-def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
-    """Area under the ROC curve of the map as a detector of fixated pixels (AUC-Judd).
+def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
+    """Information gain over a baseline (IG), in bits per fixation.
 
-    The thresholds are the map's values at the fixations. A threshold's hit rate is the share of
-    fixations that reach it, its false alarm rate the share of never-fixated pixels that do. The
-    area under the line through (0, 0), these points and (1, 1) is AUC-Judd. Only the map's order
-    matters, not its values.
+    With p and b the densities that the prediction and the baseline stand for,
 
-    The hit rate of `"mit"` takes every fixated pixel once, that of `"pysaliency"` every fixation.
+        IG = mean over fixations of log2(eps + p) - log2(eps + b),    eps = 2.2204e-16:
+
+    how much better the prediction foretells a fixation than the baseline does, which is usually the
+    centre bias: where people look in other images.
+
+    `"mit"` stretches each map to [0, 1] and divides it by its sum, and takes every fixated pixel
+    once. `"pysaliency"` only divides by the sum, has no eps, and takes every fixation. The two
+    differ widely where a map's lowest values are fixated: there `"mit"` has p near 0, and a single
+    such fixation costs up to 52 bits.
 
     Args:
-        saliency: (H, W) prediction, of any scale and sign.
+        saliency: (H, W) prediction. `"pysaliency"` wants a density, as positive as it was meant
+            to be, of any sum; `"mit"` takes any scale and sign.
         fixations: (n, 2) of (x, y) pixels, int or float, 0-based, x to the right, y down. (x, y)
             lies in pixel (⌊x⌋, ⌊y⌋), which must be inside the frame.
+        baseline: (H, W), like `saliency`; `None` is the uniform density.
         convention: `"mit"` or `"pysaliency"`.
-        jitter: break ties by noise of 1e-7, uniform (`"mit"`) or normal (`"pysaliency"`), as both
-            references do by default. They add it to the map as it is, where it drowns one that
-            sums to 1; here the map is first stretched to [0, 1].
-        seed: of the jitter.
 
     Returns:
-        Float from 0 to 1 (best). 0.5 is chance, to which n fixations add 1 / (2n + 2), since the
-        line cuts the corners of the full ROC curve. 0.5 for a constant prediction (MIT's code: NaN,
-        or with jitter a random value) and where every pixel is fixated. Without jitter, tied
-        fixations are one point of the curve, as in pysaliency; MIT's code then makes the curve
-        run backwards and can leave [0, 1].
+        Float, 0 for a prediction as good as the baseline, the higher the better. `"mit"` stays
+        within ±52.1; a constant map counts as uniform, where MIT's code gives NaN. `"pysaliency"`
+        gives -inf if the prediction is 0 at a fixation, as pysaliency does.
 
     Raises:
-        ValueError: for a map that is not 2-D or not finite; for fixations that are empty, not
-            (n, 2), not finite or outside; for an unknown convention.
+        ValueError: for a map that is not 2-D, of other size or not finite; for fixations that are
+            empty, not (n, 2), not finite or outside; for an unknown convention; under
+            `"pysaliency"` for a negative map and for a baseline that is 0 at a fixation.
 
-    Source: Judd et al., "Learning to predict where humans look", ICCV 2009; `AUC_Judd.m` of the MIT
-    Saliency Benchmark; `pysaliency.SaliencyMapModel.AUC_Judd`.
+    Source: Kümmerer et al., "Information-theoretic model comparison unifies saliency metrics", PNAS
+    2015; `InfoGain.m` of the MIT Saliency Benchmark; `pysaliency.Model.information_gain`.
 
     Example:
-        >>> saliency = [[0, 1, 2], [0, 0, 3]]
-        >>> auc_judd(saliency, [(2, 1), (1, 0)])
-        0.9375
-        >>> round(auc_judd(saliency, [(2, 1), (1, 0), (1, 0)], convention="pysaliency"), 4)
-        0.9167
+        >>> saliency, fixations = [[4, 2], [1, 1]], [(0, 0)]
+        >>> information_gain(saliency, fixations, convention="pysaliency")
+        1.0
+        >>> round(information_gain(saliency, fixations), 4)
+        1.585
+        >>> information_gain(saliency, fixations, saliency)
+        0.0
     """
     check_convention(convention)
     saliency = check_map("saliency", saliency)
-    pixels = check_fixations(fixations, saliency.shape, convention)
-    distinct = np.unique(pixels)
-    if saliency.min() == saliency.max() or distinct.size == saliency.size:
-        return 0.5
-    if jitter:
-        random = np.random.default_rng(seed)
-        draw = random.random if convention == "mit" else random.standard_normal
-        saliency = rescale(saliency) + _JITTER * draw(saliency.shape)
-
-    thresholds = np.unique(saliency.take(distinct))
-    fixated = _count_reaching(thresholds, saliency.take(distinct))
-    hits = _count_reaching(thresholds, saliency.take(pixels)) / pixels.size
-    alarms = _count_reaching_in_map(thresholds, saliency) - fixated
-    alarms = alarms / (saliency.size - distinct.size)
-    x, y = (np.concatenate([[1], rate, [0]]) for rate in (alarms, hits))
-    return float((x[:-1] - x[1:]) @ (y[:-1] + y[1:]) / 2)
-
-
-def _count_reaching(thresholds, values):
-    """How many `values` (N,) are >= each of the ascending, distinct `thresholds` (k,): (k,)."""
-    reached = np.searchsorted(thresholds, values, side="right")
-    return np.bincount(reached, minlength=thresholds.size + 1)[::-1].cumsum()[-2::-1]
-
-
-def _count_reaching_in_map(thresholds, saliency):
-    """`_count_reaching` for a map (H, W) that is not all 0, mostly several times as fast.
-
-    Values fall into buckets of equal width. Only where a bucket holds a threshold must its
-    values be compared one by one; those of all other buckets are counted by the bucket.
-    """
-    peak = max(saliency.max(), -saliency.min())
-
-    def bucket(values):
-        return ((values / peak + 1) * (_BUCKETS / 2)).astype(np.intp)  # 0 ... _BUCKETS
-
-    mixed = np.zeros(_BUCKETS + 1, bool)
-    mixed[bucket(thresholds)] = True
-    sizes = np.zeros(_BUCKETS + 1, np.intp)
-    mixed_values = []
-    flat = saliency.ravel()
-    for start in range(0, flat.size, _BLOCK):  # in blocks, which stay in the processor's cache
-        values = flat[start : start + _BLOCK]
-        buckets = bucket(values)
-        sizes += np.bincount(buckets, minlength=_BUCKETS + 1)
-        mixed_values.append(values[mixed[buckets]])
-    sizes[mixed] = 0
-    above = sizes[::-1].cumsum()[::-1][bucket(thresholds)]
-    return above + _count_reaching(thresholds, np.concatenate(mixed_values))
+    pixels = check_fixations(fixations, saliency.values.shape, convention)
+    if baseline is None:
+        baseline = np.ones(saliency.values.shape)
+    baseline = check_map("baseline", baseline)
+    check_same_size("baseline", baseline.values, "saliency", saliency.values)
+    maps = {"saliency": saliency, "baseline": baseline}
+    if convention == "mit":
+        p, b = (EPS + to_density(m, stretched=True)(m.values.take(pixels)) for m in maps.values())
+        return float((np.log2(p) - np.log2(b)).mean())
+    for name, array in maps.items():
+        check_not_negative(name, array, "a density is not: take the exponential of a log density.")
+    p, b = (to_density(m)(m.values.take(pixels)) for m in maps.values())
+    if not b.all():
+        raise ValueError(
+            f"baseline is 0 at {np.count_nonzero(b == 0)} of {b.size} fixations; it must be "
+            "positive there: add a little to the baseline everywhere."
+        )
+    return float((np.log2(p) - np.log2(b)).mean()) if p.all() else -np.inf
