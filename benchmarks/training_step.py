@@ -398,11 +398,10 @@ def _print_results(arguments, measured, macs, rate):
         f"{arguments.rounds} rounds of {arguments.repeats} x {arguments.steps} steps. Factors are "
         "against torch-direct-channels-first (×) and against the best torch-direct side (× best)."
     )
-    if rate:
-        print(
-            f"Forward pass of one image: {2 * macs / 1e9:.1f} GFLOP, a training step counts as 3. "
-            f"A large bfloat16 matrix product ran at {rate / 1e12:.2f} TFLOP/s."
-        )
+    print(
+        f"Forward pass of one image: {2 * macs / 1e9:.1f} GFLOP, a training step counts as 3."
+        + (f" A large bfloat16 matrix product ran at {rate / 1e12:.2f} TFLOP/s." if rate else "")
+    )
     factors = ("×", "× best")
     print_table(
         (

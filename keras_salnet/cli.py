@@ -66,10 +66,10 @@ def _start_keras(backend=None):
             )
     os.environ["KERAS_BACKEND"] = backend
     if backend == "tensorflow":
-        _import_quietly("tensorflow")
+        _import_tensorflow_quietly()
 
 
-def _import_quietly(module):
+def _import_tensorflow_quietly():
     """TensorFlow greets every process with lines that no setting of its own silences."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
     sys.stderr.flush()
@@ -77,7 +77,7 @@ def _import_quietly(module):
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
-            importlib.import_module(module)
+            importlib.import_module("tensorflow")
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_salnet.data import popout, readers
-from keras_salnet.data.sample import image_size
+from keras_salnet.data.sample import image_size_if_readable
 
 # Where the datasets' TOML files are: beside the package in a checkout and an editable install,
 # inside it in a wheel.
@@ -127,9 +127,9 @@ def _read_description(path):
         raise ValueError(f"{path}: {', '.join(renamed)} cannot be renamed in stimuli_eye.")
     if renamed:
         description["layout"] = "folders"
-    splits = description.get("splits", {"all": 1})
+    splits = description.get("splits")
     sizes = splits.values() if isinstance(splits, dict) else ()
-    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+    if splits is not None and not (sizes and all(type(n) is int and n > 0 for n in sizes)):
         raise ValueError(f"{path}: splits must give each split its number of images.")
     return description
 
@@ -213,12 +213,8 @@ def _read(folder, name, source, description):
 
 def _with_sigma(sample, description):
     sigma = description.get("sigma")
-    if sigma is None and sample.density is None:
-        try:
-            width = image_size(sample.image)[1]
-        except (OSError, ValueError):
-            return sample  # for `keras_salnet.data.check` to tell
-        sigma = width * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
+    if sigma is None and sample.density is None and (size := image_size_if_readable(sample.image)):
+        sigma = size[1] * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
     return dataclasses.replace(sample, sigma=sigma)
 
 

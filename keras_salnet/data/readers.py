@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_salnet.data.sample import Sample, image_size, join_observers, points_inside
+from keras_salnet.data.sample import (
+    Sample,
+    image_size_if_readable,
+    join_observers,
+    open_mat,
+    points_inside,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ def _samples_of_gaze(images, gaze, source):
     samples, dropped = [], 0
     for image in sorted({*images, *gaze}):
         points, observer = gaze.get(image, (None, None))
-        if points is not None and (size := _size_if_readable(image)):
+        if points is not None and (size := image_size_if_readable(image)):
             inside = points_inside(points, size)
             dropped += int(np.sum(~inside))
             points, observer = points[inside], None if observer is None else observer[inside]
@@ -75,30 +81,17 @@ def _samples_of_gaze(images, gaze, source):
     return samples
 
 
-def _size_if_readable(image):
-    try:
-        return image_size(image)
-    except (OSError, ValueError):
-        return None  # for `keras_salnet.data.check` to tell
-
-
 def _read_fixations_mat(path):
     """Yield (image name, (points, observer))."""
-    import scipy.io  # 0.3 s that other layouts need not wait for
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        cells = scipy.io.loadmat(path)["fixations"].ravel()
-        for cell in cells:
+    kind = (
+        "a fixations.mat of OSIE's family (a cell array `fixations` of `img` and `subjects` with "
+        "`fix_x` and `fix_y`)"
+    )
+    with open_mat(path, kind) as mat:
+        for cell in mat["fixations"].ravel():
             record = cell[0, 0]
             subjects = [_points(subject[0, 0]) for subject in record["subjects"].ravel()]
             yield str(record["img"].item()), join_observers(subjects)
-    except Exception as error:  # what scipy raises on a broken file has no common base
-        raise ValueError(
-            f"{path}: not a fixations.mat of OSIE's family (a cell array `fixations` of `img` and "
-            f"`subjects` with `fix_x` and `fix_y`): {error}"
-        ) from error
 
 
 def _points(subject):
@@ -148,11 +141,8 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations"):
     for split in splits or ["."]:
         files = list_images(images / split)
         _by_stem(files)  # refuses two images that would share their maps
-        if gaze:
-            looks = {image: gaze[image] for image in gaze if image.parent == images / split}
-            here = _samples_of_gaze(files, looks, table)
-        else:
-            here = [Sample(image) for image in files]
+        looks = {image: gaze[image] for image in gaze if image.parent == images / split}
+        here = _samples_of_gaze(files, looks, table)
         for kind, place in (("density", maps / split), ("fixations", fixations / split)):
             here = _with_partners(here, kind, place)
         if any(sample.density or sample.fixations is not None for sample in here):

@@ -1,5 +1,6 @@
 """One image and what is known of where people looked at it."""
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,21 +136,31 @@ def read_gaze_mat(path):
         FileNotFoundError: there is no such file.
         ValueError: it is not such a file.
     """
+    with open_mat(
+        path, "a fixation file of SALICON's (a struct array `gaze` with `fixations`)"
+    ) as mat:
+        fixations = list(mat["gaze"].ravel()["fixations"])
+        if any(points.size and points.shape[1] != 2 for points in fixations):
+            raise ValueError("fixations must have two columns, x and y")
+        return join_observers([points.astype(np.float64) - 1 for points in fixations])
+
+
+@contextlib.contextmanager
+def open_mat(path, kind):
+    """The variables of a MATLAB file, for a `with` block that reads `kind` of file from them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or the block fails: it is not of this kind.
+    """
     import scipy.io  # 0.3 s that other layouts need not wait for
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
-        gaze = scipy.io.loadmat(path)["gaze"].ravel()
-        fixations = list(gaze["fixations"])
-        if any(points.size and points.shape[1] != 2 for points in fixations):
-            raise ValueError("fixations must have two columns, x and y")
-        return join_observers([points.astype(np.float64) - 1 for points in fixations])
+        yield scipy.io.loadmat(path)
     except Exception as error:  # what scipy raises on a broken file has no common base
-        raise ValueError(
-            f"{path}: not a fixation file of SALICON's (a struct array `gaze` with `fixations`): "
-            f"{error!r}"
-        ) from error
+        raise ValueError(f"{path}: not {kind}: {error!r}") from error
 
 
 def join_observers(fixations):
@@ -197,6 +208,14 @@ def image_size(path):
     """
     (width, height), orientation = _read_header(path)
     return (width, height) if orientation >= 5 else (height, width)
+
+
+def image_size_if_readable(path):
+    """`image_size`, or None for what `keras_salnet.data.check` is to tell."""
+    try:
+        return image_size(path)
+    except (OSError, ValueError):
+        return None
 
 
 def exif_orientation(path):
