@@ -1,5 +1,6 @@
-"""A dataset x a model → scores, in a table and in JSON."""
+"""A dataset x models → scores, as a table, JSON, CSV and a report."""
 
-from keras_salnet.evaluation.scores import Evaluation, evaluate
+from keras_salnet.evaluation.protocol import evaluate
+from keras_salnet.evaluation.results import Evaluation, write_csv, write_json
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "write_csv", "write_json"]

@@ -1,192 +1,88 @@
-"""A dataset x a model → scores."""
+"""All metrics of one prediction of one image."""
 
-import json
-import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from keras_salnet import metrics
-from keras_salnet.data.density import fixation_density
 from keras_salnet.data.geometry import resize
-from keras_salnet.data.integrity import no_progress
-from keras_salnet.files import atomic
 
-logger = logging.getLogger(__name__)
-
-# Name in tables → whether more is better.
-METRICS = {"KL": False, "CC": True, "SIM": True, "NSS": True, "AUC-Judd": True}
-
-_HALVES = "half against half"
-
-# Densities of all images meet on this grid for the centre bias.
-_CENTRE_BIAS_SIZE = (96, 128)
+# Name in tables → whether more is better. AUC is of the pysaliency convention only and AUC-Borji of
+# MIT's; EMD is computed on request.
+METRICS = {
+    "KL": False,
+    "CC": True,
+    "SIM": True,
+    "EMD": False,
+    "NSS": True,
+    "IG": True,
+    "AUC": True,
+    "AUC-Judd": True,
+    "AUC-Borji": True,
+    "sAUC": True,
+}
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores of one or more rows (models, baselines) on the same images.
+class Truth:
+    """Where people looked at an image, and what its prediction is measured against.
 
     Args:
-        dataset, split, convention: what was scored, and how.
-        images: names of the images.
-        scores: row → metric → (n,) float64, one value an image; NaN where the image lacks what
-            the metric needs (such as fixations).
+        size: (height, width) of the image, in whose pixels all fixations are.
+        density: (H, W), the fixations blurred, or a given map; of any size.
+        fixations: (n, 2) points (x, y).
+        others: (m, 2) fixations of other images, scaled to this one, for sAUC.
+        baseline: (h, w) density that IG is the gain over, of any size.
     """
 
-    dataset: str
-    split: str
-    convention: str
-    images: list
-    scores: dict
-
-    def summary(self):
-        """Row → metric → mean, standard error of the mean (``sem``) and ``n`` of images."""
-        return {
-            row: {metric: _summarize(values) for metric, values in columns.items()}
-            for row, columns in self.scores.items()
-        }
-
-    def write_json(self, path):
-        """Write the summary and each image's scores as JSON, atomically."""
-        content = {
-            "dataset": self.dataset,
-            "split": self.split,
-            "convention": self.convention,
-            "summary": self.summary(),
-            "images": self.images,
-            "scores": {
-                row: {
-                    metric: [None if np.isnan(value) else value for value in values.tolist()]
-                    for metric, values in columns.items()
-                }
-                for row, columns in self.scores.items()
-            },
-        }
-        with atomic(path) as draft:
-            Path(draft).write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    size: tuple[int, int]
+    density: np.ndarray
+    fixations: np.ndarray
+    others: np.ndarray
+    baseline: np.ndarray
 
 
-def _summarize(values):
-    values = values[~np.isnan(values)]
-    n = len(values)
-    return {
-        "mean": float(values.mean()) if n else None,
-        "sem": float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
-        "n": n,
-    }
-
-
-def evaluate(predictor, dataset, split=None, convention="mit", track=no_progress):
-    """Score a model beside the centre bias and human observers, at the ground truth's resolution.
-
-    The centre bias is the floor that any model must beat. Half of the observers predicting the
-    other half is about the ceiling: an underestimate, for a model is compared with all of them.
-
-    Args:
-        predictor: `Predictor`, or any function from an image's path to an (H, W) map.
-        dataset: `Dataset`; its training split gives the centre bias.
-        split: split to score; by default the test split, or the validation split where there is
-            none.
-        convention: of the metrics, ``"mit"`` or ``"pysaliency"``.
-        track: function (samples, description) → samples, to show progress.
-
-    Returns:
-        `Evaluation` with the rows of the predictor's name, ``centre bias`` and, where the
-        dataset tells the observers apart, ``half against half``.
-
-    Raises:
-        ValueError, FileNotFoundError: an image or its ground truth cannot be read.
-    """
-    split = split or dataset.held_out
-    samples = dataset[split]
-    bias = centre_bias(track(dataset["train"], "centre bias"))
-    name = getattr(predictor, "name", "model")
-    scores = {row: {metric: [] for metric in METRICS} for row in (name, "centre bias", _HALVES)}
-    for sample in track(samples, f"scoring {dataset.name} {split}"):
-        saliency = predictor(sample.image)
-        size = saliency.shape
-        truth = sample.read_density(size), sample.read_fixations()
-        rows = {
-            name: score(saliency, size, *truth, convention),
-            "centre bias": score(bias, size, *truth, convention),
-            _HALVES: half_against_half(sample, size, convention),
-        }
-        for row, columns in rows.items():
-            for metric, value in columns.items():
-                scores[row][metric].append(value)
-    scores = {
-        row: {metric: np.array(values) for metric, values in columns.items()}
-        for row, columns in scores.items()
-    }
-    if np.isnan(scores[_HALVES]["CC"]).all():
-        del scores[_HALVES]  # nobody's observers are known
-    names = [sample.name for sample in samples]
-    return Evaluation(dataset.name, split, convention, names, scores)
-
-
-def score(prediction, size, density, fixations, convention="mit"):
+def score(saliency, truth, convention="mit", *, emd=False, seed=0):
     """All metrics of one prediction.
 
     Args:
-        prediction: (h, w) map of any size; it is resized, the ground truth never.
-        size: (height, width) of the image, in whose pixels the fixations are.
-        density: (H, W) ground-truth density.
-        fixations: (n, 2) points (x, y).
+        saliency: (h, w) map of any size; it is resized, the ground truth never.
+        truth: `Truth`.
         convention: ``"mit"`` or ``"pysaliency"``.
+        emd: also compute EMD, which takes longer than all others together.
+        seed: of AUC-Borji's and sAUC's draws.
 
     Returns:
-        Metric → float; NSS and AUC-Judd are NaN without fixations.
+        Metric → float, of those in `METRICS` that the convention has and the ground truth allows:
+        without fixations KL, CC, SIM and EMD, without fixations of other images no sAUC.
     """
-    on_density = _resized(prediction, density.shape)
-    on_image = _resized(prediction, size)
-    options = {"convention": convention}
-    looked = len(fixations) > 0
-    return {
-        "KL": metrics.kl_divergence(on_density, density, **options),
-        "CC": metrics.correlation_coefficient(on_density, density, **options),
-        "SIM": metrics.similarity(on_density, density, **options),
-        "NSS": metrics.nss(on_image, fixations, **options) if looked else np.nan,
-        "AUC-Judd": metrics.auc_judd(on_image, fixations, **options) if looked else np.nan,
+    saliency = np.asarray(saliency, np.float64)
+    rules = {"convention": convention}
+    maps = resized(saliency, truth.density.shape), truth.density
+    scores = {
+        "KL": metrics.kl_divergence(*maps, **rules),
+        "CC": metrics.correlation_coefficient(*maps, **rules),
+        "SIM": metrics.similarity(*maps, **rules),
     }
+    if emd:
+        scores["EMD"] = metrics.emd(*maps)
+    if not len(truth.fixations):
+        return scores
+    gaze = resized(saliency, truth.size), truth.fixations
+    scores |= {
+        "NSS": metrics.nss(*gaze, **rules),
+        "IG": metrics.information_gain(*gaze, resized(truth.baseline, truth.size), **rules),
+        "AUC-Judd": metrics.auc_judd(*gaze, **rules),
+    }
+    if convention == "mit":
+        scores["AUC-Borji"] = metrics.auc_borji(*gaze, seed=seed)
+    else:
+        scores["AUC"] = metrics.auc(*gaze)
+    if len(truth.others):
+        scores["sAUC"] = metrics.shuffled_auc(*gaze, truth.others, **rules, seed=seed)
+    return scores
 
 
-def half_against_half(sample, size, convention="mit"):
-    """All metrics of one half of an image's observers as the prediction of the other half.
-
-    Every other observer is in the same half; each half predicts the other, and the two scores are
-    averaged.
-
-    Args:
-        sample: `Sample`.
-        size: (height, width) of the image.
-        convention: of the metrics, ``"mit"`` or ``"pysaliency"``.
-
-    Returns:
-        Metric → float; NaN where the observers are not known, or one half of them saw nothing.
-    """
-    points, observer = sample.read_gaze()
-    if observer is None or sample.sigma is None:
-        return dict.fromkeys(METRICS, np.nan)
-    second = np.unique(observer, return_inverse=True)[1] % 2 == 1
-    halves = points[~second], points[second]
-    if not all(map(len, halves)):
-        return dict.fromkeys(METRICS, np.nan)
-    densities = [fixation_density(half, size, sample.sigma) for half in halves]
-    there = score(densities[0], size, densities[1], halves[1], convention)
-    back = score(densities[1], size, densities[0], halves[0], convention)
-    return {metric: (there[metric] + back[metric]) / 2 for metric in METRICS}
-
-
-def _resized(saliency, size):
+def resized(saliency, size):
+    """A map (h, w) at another size (height, width)."""
     return saliency if saliency.shape == tuple(size) else resize(saliency[..., None], size)[..., 0]
-
-
-def centre_bias(samples):
-    """The mean density of some images, each stretched to one small frame: (96, 128) float64."""
-    total, count = np.zeros(_CENTRE_BIAS_SIZE), 0
-    for sample in samples:
-        total += sample.read_density_in(_CENTRE_BIAS_SIZE)
-        count += 1
-    return total / count

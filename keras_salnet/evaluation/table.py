@@ -1,34 +1,68 @@
-"""Scores as a table in the terminal."""
+"""Scores as tables in the terminal."""
+
+import math
 
 from rich import box
 from rich.table import Table
 
+from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES
 from keras_salnet.evaluation.scores import METRICS
 
 
-def summary_table(evaluation):
-    """The means and standard errors of an `Evaluation`: a line a metric, a column a row of scores.
+def tables(evaluation):
+    """An `Evaluation` as tables with a column a metric.
 
     Returns:
-        `rich.table.Table`.
+        List of `rich.table.Table`: the scores, a line a row of scores; where observers are known,
+        how far the models are on the way from the centre bias to half against half; and the
+        difference of each pair of models. Behind ± is half of the 95 % interval.
     """
-    summary = evaluation.summary()
-    table = Table(
-        title=f"{evaluation.dataset}, {evaluation.split} split, {len(evaluation.images)} images, "
-        f"{evaluation.convention} convention\nmean ± standard error",
-        box=box.SIMPLE,
+    title = (
+        f"{evaluation.dataset}, {evaluation.split} split, {len(evaluation.samples)} images, "
+        f"{evaluation.convention} convention; mean ± half its 95 % interval"
     )
-    table.add_column("")
-    for row in summary:
-        table.add_column(row, justify="right", overflow="fold")
-    for metric, more_is_better in METRICS.items():
-        cells = (_cell(columns[metric]) for columns in summary.values())
-        table.add_row(f"{metric} {'↑' if more_is_better else '↓'}", *cells)
+    found = [_table(title, evaluation.metrics, evaluation.summary, _mean_cell)]
+    if evaluation.fractions:
+        title = f"Per cent of the way from {CENTRE_BIAS} to {HALVES}"
+        found.append(_table(title, evaluation.metrics, evaluation.fractions, _fraction_cell))
+    for (model, other), comparison in evaluation.comparisons.items():
+        title = f"{model} less {other}, and p of a paired permutation test"
+        rows = {"difference": comparison}
+        found.append(_table(title, evaluation.metrics, rows, _difference_cell))
+    return found
+
+
+def _table(title, metrics, rows, cell):
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    table.add_column("", overflow="fold")
+    for metric in metrics:
+        table.add_column(f"{metric} {'↑' if METRICS[metric] else '↓'}", justify="right")
+    for row, columns in rows.items():
+        cells = ("\n".join(cell(columns[m])) if m in columns else "–" for m in metrics)
+        table.add_row(row, *cells)
     return table
 
 
-def _cell(value):
-    if value["mean"] is None:
-        return "–"
-    error = "" if value["sem"] is None else f" ± {value['sem']:.3f}"
-    return f"{value['mean']:.3f}{error}"
+def _mean_cell(estimate):
+    return _number(estimate["mean"]), f"±{_number(_half(estimate))}"
+
+
+def _fraction_cell(estimate):
+    return _number(100 * estimate["fraction"], 0), f"±{_number(100 * _half(estimate), 0)}"
+
+
+def _difference_cell(estimate):
+    p = "–" if estimate["p"] is None else f"p={estimate['p']:.2g}"
+    return _number(estimate["difference"], sign="+"), f"±{_number(_half(estimate))}", p
+
+
+def _half(estimate):
+    return (estimate["high"] - estimate["low"]) / 2
+
+
+def _number(value, digits=3, sign="-"):
+    if math.isfinite(value):
+        return f"{value:{sign}.{digits}f}"
+    return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

@@ -1,0 +1,219 @@
+"""A dataset x models → scores: what is scored, and against what."""
+
+import contextlib
+import itertools
+import multiprocessing
+import signal
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_salnet.data.density import fixation_density
+from keras_salnet.data.integrity import no_progress
+from keras_salnet.data.sample import image_size
+from keras_salnet.evaluation.references import (
+    CENTRE_BIAS,
+    GAUSSIAN,
+    OTHER_IMAGE,
+    REFERENCES,
+    CentreBias,
+    gaussian_centre,
+    people,
+)
+from keras_salnet.evaluation.results import Evaluation
+from keras_salnet.evaluation.scores import METRICS, Truth, resized, score
+
+# sAUC's fixations of other images: MIT's code takes those of ten. pysaliency takes all, which here
+# are sampled where there are more than so many.
+_OTHER_IMAGES = 10
+_MOST_FIXATIONS = 100_000
+
+
+def evaluate(
+    predictors,
+    dataset,
+    split=None,
+    convention="mit",
+    *,
+    emd=False,
+    seed=0,
+    workers=1,
+    track=no_progress,
+):
+    """Score models beside the centre bias and people, at the ground truth's own resolution.
+
+    The rows of scores are the models and, where the data allow,
+
+    - ``half against half``: half of the observers predict the other half, about the ceiling;
+    - ``one human against the rest``;
+    - ``centre bias``: the mean density of the training images, or, where the dataset has none
+      beside the scored split, of the other images of that split. What any model must beat;
+    - ``Gaussian centre``: the same without any data;
+    - ``another image``: the density of another image of the split, drawn at random. The floor.
+
+    Images are taken one at a time: memory does not grow with their number, fixations aside.
+
+    Args:
+        predictors: `Predictor`, `SavedMaps` or any function from an image's path to an (H, W) map;
+            or a dict of such by their names; an empty one gives the reference rows alone.
+        dataset: `Dataset`.
+        split: split to score, or ``"all"``; `Dataset.held_out` by default.
+        convention: of the metrics, ``"mit"`` or ``"pysaliency"``.
+        emd: also compute EMD, which takes longer than all others together and needs POT.
+        seed: of what is drawn: other images, and AUC-Borji's and sAUC's pixels.
+        workers: processes that compute the scores while this one predicts; the scores do not
+            depend on it. More than one run the caller's script anew, but for what it does under
+            ``if __name__ == "__main__"``.
+        track: function (items, description) → items, to show progress.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError, FileNotFoundError: an image or its ground truth cannot be read, a map cannot be
+            scored, or a model has the name of a reference row.
+        ChildProcessError: a worker died.
+    """
+    if callable(predictors):
+        predictors = {getattr(predictors, "name", "model"): predictors}
+    for name in predictors:
+        if name in REFERENCES:
+            raise ValueError(f"a model cannot be called {name!r}, as a reference row; rename it.")
+    split = split or dataset.held_out
+    samples = dataset[split]
+    training = [] if split in ("train", "all") else dataset.splits.get("train", [])
+    source = training or samples
+    with _mapping(workers) as mapped:
+
+        def each(function, tasks, items, title):
+            results = mapped(function, tasks)
+            return (next(results) for _ in track(items, title))
+
+        densities = each(CentreBias.in_frame, zip(source), source, "centre bias")
+        bias = CentreBias(densities, leave_out=not training)
+        looks = list(each(_look, zip(samples), samples, "fixations"))
+
+        def tasks():
+            for number, sample in enumerate(samples):
+                maps = {name: predict(sample.image) for name, predict in predictors.items()}
+                # The other images in random order.
+                order = np.random.default_rng((seed, number)).permutation(len(samples))
+                order = order[order != number]
+                others = _fixations_elsewhere(looks, order, looks[number].size, convention)
+                other = samples[order[0]] if len(order) else None
+                yield sample, maps, bias, others, other, convention, emd, (seed, number)
+
+        title = f"scoring {dataset.name} {split}"
+        rows = list(each(_score_sample, tasks(), samples, title))
+    return Evaluation(
+        dataset=dataset.name,
+        split=split,
+        convention=convention,
+        seed=seed,
+        centre_bias=f"{len(training)} training images" if training else "the other images",
+        dropped=sum(look.dropped for look in looks),
+        models=tuple(predictors),
+        samples=samples,
+        scores=_columns(rows, (*predictors, *REFERENCES)),
+    )
+
+
+class _Look(NamedTuple):
+    """What all images' scores need of one: fixations (n, 2), how many were dropped, its size."""
+
+    points: np.ndarray
+    dropped: int
+    size: tuple[int, int]
+
+
+def _look(sample):
+    gaze = sample.read_gaze()
+    return _Look(gaze.points, gaze.dropped, image_size(sample.image))
+
+
+def _fixations_elsewhere(looks, order, size, convention):
+    """Fixations of other images, in this order, scaled to one of (height, width): (m, 2)."""
+    found = [np.zeros((0, 2))]
+    for other in order[:_OTHER_IMAGES] if convention == "mit" else order:
+        # As pysaliency scales them, so that its values are met.
+        found.append(looks[other].points * np.divide(size, looks[other].size)[::-1])
+        if sum(map(len, found)) > _MOST_FIXATIONS:
+            break
+    return np.concatenate(found)
+
+
+def _score_sample(sample, maps, bias, others, other, convention, emd, seed):
+    """Row → metric → value, of one image; other human rows are the mean over the observers."""
+    size = image_size(sample.image)
+    gaze = sample.read_gaze()
+    bias = resized(bias(sample), size)
+    bias = bias / bias.sum(dtype=np.float64)
+
+    def scored(saliency, density, fixations):
+        truth = Truth(size, density, fixations, others, bias)
+        return score(saliency, truth, convention, emd=emd, seed=seed)
+
+    truth = sample.read_density(size), gaze.points
+    rows = {}
+    for name, saliency in maps.items():
+        try:
+            rows[name] = scored(saliency, *truth)
+        except ValueError as error:
+            raise ValueError(f"{sample.image}: the map of {name} has no score: {error}") from None
+    rows[CENTRE_BIAS] = scored(bias, *truth)
+    rows[GAUSSIAN] = scored(gaussian_centre(size), *truth)
+    if other is not None:
+        rows[OTHER_IMAGE] = scored(other.read_density(image_size(other.image)), *truth)
+    humans = {}
+    for row, saliency, rest in people(gaze, size, sample.sigma, bias):
+        density = fixation_density(rest, size, sample.sigma)
+        humans.setdefault(row, []).append(scored(saliency, density, rest))
+    for row, scores in humans.items():
+        rows[row] = {metric: np.mean([s[metric] for s in scores]) for metric in scores[0]}
+    return rows
+
+
+def _columns(images, rows):
+    """Each image's row → metric → value, as row → metric → (n,) float64, without empty ones."""
+    columns = {
+        row: {
+            metric: np.array([image.get(row, {}).get(metric, np.nan) for image in images])
+            for metric in METRICS
+            if any(metric in image.get(row, {}) for image in images)
+        }
+        for row in rows
+    }
+    return {row: metrics for row, metrics in columns.items() if metrics}
+
+
+@contextlib.contextmanager
+def _mapping(workers):
+    """A function (function, argument tuples) → results in their order, by so many processes."""
+    if workers == 1:
+        yield itertools.starmap
+        return
+    # Not forked: TensorFlow's threads do not survive it.
+    spawn = multiprocessing.get_context("spawn")
+    ignore_interrupt = (signal.signal, (signal.SIGINT, signal.SIG_IGN))  # it ends this process
+    with ProcessPoolExecutor(workers, spawn, *ignore_interrupt) as pool:
+
+        def mapped(function, tasks):
+            running = deque()
+            for task in tasks:
+                running.append(pool.submit(function, *task))
+                if len(running) > 2 * workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+
+        try:
+            yield mapped
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker died, perhaps for lack of memory; try fewer --workers."
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)

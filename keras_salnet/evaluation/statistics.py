@@ -1,0 +1,74 @@
+"""How sure the means of scores over images are."""
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+_RESAMPLES = 10_000
+_BATCH = 1 << 20  # numbers drawn at once
+
+
+def bootstrap(scores, seed=0):
+    """Means of columns of scores, and the same means had other images been drawn.
+
+    All columns are resampled by the same images, so that the differences and ratios of their means
+    have the right distribution too.
+
+    Args:
+        scores: (n, k) float64, a line an image; NaN where it has no score, ±inf are allowed.
+        seed: of the draws.
+
+    Returns:
+        ((k,) means, (10000, k) means of resamples), NaN where nothing was to be averaged.
+    """
+    finite = np.isfinite(scores)
+    terms = np.concatenate(
+        [np.where(finite, scores, 0), finite, scores == np.inf, scores == -np.inf], axis=1
+    ).astype(np.float64)
+    random = np.random.default_rng(seed)
+    n = len(scores)
+    resampled = [terms.sum(axis=0)[None]]
+    for start in range(0, _RESAMPLES, batch := max(1, _BATCH // n)):
+        size = min(batch, _RESAMPLES - start)
+        drawn = random.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        times_drawn = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        resampled.append(times_drawn @ terms)
+    total, count, above, below = np.split(np.concatenate(resampled), 4, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = total / count
+    means[above > 0] = np.inf
+    means[below > 0] = -np.inf
+    return means[0], means[1:]
+
+
+def interval(resampled):
+    """The middle 95 % of resamples (b, …): (low, high), each (…); NaN are left out."""
+    tail = (1 - CONFIDENCE) / 2
+    # Not interpolated, which ±inf do not allow.
+    return np.nanquantile(resampled, [tail, 1 - tail], axis=0, method="inverted_cdf")
+
+
+def permutation_p(differences, seed=0):
+    """Probability that paired scores differ as much on average if neither side is better.
+
+    A two-sided permutation test: each image's difference keeps or changes its sign.
+
+    Args:
+        differences: (n,) finite float64.
+        seed: of the signs, where there are too many images to try all of them.
+
+    Returns:
+        Float above 0, at most 1; 1 for no images.
+    """
+    if not np.any(differences):
+        return 1.0
+    test = stats.permutation_test(
+        (differences,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=_RESAMPLES - 1,
+        batch=max(1, _BATCH // len(differences)),
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return float(test.pvalue)
