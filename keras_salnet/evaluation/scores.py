@@ -166,7 +166,7 @@ def half_against_half(sample, size, convention="mit"):
     Returns:
         Metric → float; NaN where the observers are not known, or one half of them saw nothing.
     """
-    points, observer = sample.read_gaze()
+    points, observer, _ = sample.read_gaze()
     if observer is None or sample.sigma is None:
         return dict.fromkeys(METRICS, np.nan)
     second = np.unique(observer, return_inverse=True)[1] % 2 == 1
