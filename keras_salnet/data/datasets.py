@@ -29,7 +29,8 @@ _ORDER = {"train": 0, "val": 1, "test": 2}
 # Keys of a description: for people, and for the reader.
 _PLACES = ("images", "maps", "fixations")
 _ABOUT = {"name", "title", "licence", "url", "citation"}
-_SETTINGS = {"path", "layout", "sigma", "sigma_of_width", "splits", *_PLACES}
+_SIGMAS = ("sigma", "sigma_of_width", "sigma_degrees")  # ways to give σ
+_SETTINGS = {"path", "layout", *_SIGMAS, "pixels_per_degree", "splits", *_PLACES}
 
 
 @dataclass(frozen=True)
@@ -109,14 +110,21 @@ def _read_description(path):
     for key, least, most, unit in (
         ("sigma", 0.5, 1e4, "pixels"),
         ("sigma_of_width", 1e-3, 1, "parts of the image's width"),
+        ("sigma_degrees", 0.1, 10, "degrees of visual angle"),
+        ("pixels_per_degree", 5, 1000, "pixels"),
     ):
         value = description.get(key, least)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{path}: {key} must be a number, not {value!r}.")
         if not least <= value <= most:
             raise ValueError(f"{path}: {key} must be {least:g}…{most:g} {unit}, not {value!r}.")
-    if "sigma" in description and "sigma_of_width" in description:
-        raise ValueError(f"{path}: sigma and sigma_of_width exclude each other; give one.")
+    sigmas = [key for key in _SIGMAS if key in description]
+    if len(sigmas) > 1:
+        raise ValueError(f"{path}: {' and '.join(sigmas)} exclude each other; give one.")
+    if ("sigma_degrees" in description) != ("pixels_per_degree" in description):
+        raise ValueError(
+            f"{path}: sigma_degrees and pixels_per_degree go together; give both or neither."
+        )
     layout = description.get("layout")
     if layout not in (None, *readers.LAYOUTS):
         raise ValueError(
@@ -213,6 +221,8 @@ def _read(folder, name, source, description):
 
 def _with_sigma(sample, description):
     sigma = description.get("sigma")
+    if "sigma_degrees" in description:
+        sigma = description["sigma_degrees"] * description["pixels_per_degree"]
     if sigma is None and sample.density is None and (size := image_size_if_readable(sample.image)):
         sigma = size[1] * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
     return dataclasses.replace(sample, sigma=sigma)

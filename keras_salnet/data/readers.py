@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_salnet.data.sample import (
     Sample,
+    gaze_inside,
     image_size_if_readable,
     join_observers,
     open_mat,
-    points_inside,
 )
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def read_stimuli_eye(folder):
     """The layout of OSIE and its family: ``stimuli/`` and ``eye/fixations.mat``.
 
     The file holds, for each image, its name and each observer's fixations, in 0-based pixels of
-    the stored image. Points outside the image are dropped and counted in the log.
+    the stored image. Points outside the image are dropped and counted, in the samples and the log.
 
     Args:
         folder: the dataset's folder.
@@ -68,15 +68,14 @@ def read_stimuli_eye(folder):
 
 def _samples_of_gaze(images, gaze, source):
     """A sample for each image and for each key of gaze: image → (points, observer)."""
-    samples, dropped = [], 0
+    samples = []
     for image in sorted({*images, *gaze}):
         points, observer = gaze.get(image, (None, None))
+        dropped = 0
         if points is not None and (size := image_size_if_readable(image)):
-            inside = points_inside(points, size)
-            dropped += int(np.sum(~inside))
-            points, observer = points[inside], None if observer is None else observer[inside]
-        samples.append(Sample(image, fixations=points, observer=observer))
-    if dropped:
+            points, observer, dropped = gaze_inside(points, observer, size)
+        samples.append(Sample(image, fixations=points, observer=observer, dropped=dropped))
+    if dropped := sum(sample.dropped for sample in samples):
         logger.warning("%s: %d fixations lie outside their image and are dropped.", source, dropped)
     return samples
 

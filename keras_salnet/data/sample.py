@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +14,20 @@ from keras_salnet.data.density import fixation_density
 from keras_salnet.data.geometry import Fit
 
 _NO_POINTS = np.zeros((0, 2))
+
+
+class Gaze(NamedTuple):
+    """Where people looked at an image.
+
+    Args:
+        points: (n, 2) float64 fixations (x, y) inside the image.
+        observer: (n,) ints, whose fixation each is, or None where that is not known.
+        dropped: int, how many more lay outside the image and are left out.
+    """
+
+    points: np.ndarray
+    observer: np.ndarray | None
+    dropped: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,7 @@ class Sample:
         observer: (n,) ints, whose fixation each is, or None where unknown or in that file.
         sigma: standard deviation of the Gaussian that turns fixations into a density, in pixels
             of the image.
+        dropped: int, how many more points lay outside the image and were left out of `fixations`.
     """
 
     image: Path
@@ -36,6 +52,7 @@ class Sample:
     fixations: np.ndarray | Path | None = field(default=None, repr=False)
     observer: np.ndarray | None = field(default=None, repr=False)
     sigma: float | None = None
+    dropped: int = 0
 
     @property
     def name(self):
@@ -48,24 +65,18 @@ class Sample:
 
     def read_fixations(self):
         """(n, 2) float64 points inside the image; empty where there are none."""
-        return self.read_gaze()[0]
+        return self.read_gaze().points
 
     def read_gaze(self):
-        """The fixations and whose they are.
-
-        Returns:
-            ((n, 2) float64 points inside the image, (n,) ints or None where that is not known).
-        """
+        """The fixations inside the image, whose they are, and how many lay outside: `Gaze`."""
         if self.fixations is None:
-            return _NO_POINTS, None
+            return Gaze(_NO_POINTS, None, 0)
         if not isinstance(self.fixations, Path):
-            return self.fixations, self.observer
+            return Gaze(self.fixations, self.observer, self.dropped)
         if self.fixations.suffix.lower() != ".mat":
             y, x = np.nonzero(read_grey(self.fixations))
-            return np.stack([x, y], axis=1).astype(np.float64), None
-        points, observer = read_gaze_mat(self.fixations)
-        inside = points_inside(points, image_size(self.image))
-        return points[inside], observer[inside]
+            return Gaze(np.stack([x, y], axis=1).astype(np.float64), None, 0)
+        return gaze_inside(*read_gaze_mat(self.fixations), image_size(self.image))
 
     def read_density(self, size):
         """The ground-truth density at its own resolution.
@@ -168,6 +179,13 @@ def join_observers(fixations):
     fixations = [np.asarray(points, np.float64).reshape(-1, 2) for points in fixations]
     observer = np.repeat(np.arange(len(fixations)), [len(points) for points in fixations])
     return np.concatenate([_NO_POINTS, *fixations]), observer
+
+
+def gaze_inside(points, observer, size):
+    """`Gaze` at an image of (height, width), of points (n, 2) anywhere and their observer."""
+    inside = points_inside(points, size)
+    observer = None if observer is None else observer[inside]
+    return Gaze(points[inside], observer, int(np.sum(~inside)))
 
 
 def points_inside(points, size):

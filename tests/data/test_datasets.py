@@ -19,6 +19,7 @@ from keras_salnet.data.readers import LAYOUTS
 
 REPOSITORY = Path(__file__).parents[2]
 LOOKS = [[(1, 2), (7, 5)], [(0, 0)]]
+DEGREES = "sigma_degrees = 1\npixels_per_degree = 24"
 
 
 def names(samples):
@@ -162,9 +163,10 @@ def test_the_real_datasets_split(shared_data, caplog, name, sizes):
         ({}, {"a": 12.0, "b": 24.0, "c": 0.3}),
         ({"sigma_of_width": 0.1}, {"a": 40.0, "b": 80.0, "c": 1.0}),
         ({"sigma": 7}, {"a": 7.0, "b": 7.0, "c": 7.0}),
+        ({"sigma_degrees": 0.5, "pixels_per_degree": 38}, {"a": 19.0, "b": 19.0, "c": 19.0}),
     ],
 )
-def test_sigma_is_pixels_or_a_part_of_the_width(
+def test_sigma_is_pixels_or_degrees_or_a_part_of_the_width(
     tmp_path, write_folders, described, description, sigmas
 ):
     described(mine=description)
@@ -321,6 +323,17 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
         ("sigma_of_width = 0.0", r"sigma_of_width must be 0\.001…1 parts .*, not 0\.0"),
         ("sigma_of_width = [0.03]", r"sigma_of_width must be a number, not \[0\.03\]"),
         ("sigma = 24\nsigma_of_width = 0.03", "sigma and sigma_of_width exclude each other"),
+        (f"sigma = 24\n{DEGREES}", "sigma and sigma_degrees exclude each other"),
+        (f"sigma_of_width = 0.03\n{DEGREES}", "sigma_of_width and sigma_degrees exclude each"),
+        ("sigma_degrees = 1", "sigma_degrees and pixels_per_degree go together; give both"),
+        ("pixels_per_degree = 24", "sigma_degrees and pixels_per_degree go together; give both"),
+        (DEGREES.replace("1", "0"), r"sigma_degrees must be 0\.1…10 degrees .*, not 0"),
+        (DEGREES.replace("1", "24"), r"sigma_degrees must be 0\.1…10 degrees .*, not 24"),
+        (DEGREES.replace("1", "true"), "sigma_degrees must be a number, not True"),
+        (DEGREES.replace("24", "-24"), r"pixels_per_degree must be 5…1000 pixels, not -24"),
+        (DEGREES.replace("24", "0.04"), r"pixels_per_degree must be 5…1000 pixels, not 0\.04"),
+        (DEGREES.replace("24", "nan"), r"pixels_per_degree must be 5…1000 pixels, not nan"),
+        (DEGREES.replace("24", "'24'"), "pixels_per_degree must be a number, not '24'"),
         ('layout = "salicon"', "layout must be one of stimuli_eye, folders, not 'salicon'"),
         ("layout = 1", "layout must be one of stimuli_eye, folders, not 1"),
         ("splits = {}", "splits must give each split its number of images"),
@@ -422,7 +435,7 @@ def test_descriptions_are_complete():
     for name, table in described.items():
         assert table["name"] == name
         assert table["layout"] in LAYOUTS
-        assert (table.get("sigma") or table["sigma_of_width"]) > 0
+        assert len(table.keys() & {"sigma", "sigma_of_width", "sigma_degrees"}) == 1
         assert all(table[key] for key in ("title", "licence", "url", "citation"))
         # Folders may have splits of their own; SALICON's do.
         assert ("splits" in table) == (table["layout"] == "stimuli_eye")

@@ -12,10 +12,10 @@ from keras_salnet.data.readers import (
     LAYOUTS,
     detect_layout,
     list_images,
-    points_inside,
     read_folders,
     read_stimuli_eye,
 )
+from keras_salnet.data.sample import points_inside
 
 # Two observers of an image of 8 x 6 pixels.
 LOOKS = [[(1, 2), (7, 5)], [(0, 0)]]
@@ -64,6 +64,7 @@ def test_points_outside_are_dropped_and_counted(tmp_path, write_osie, caplog):
     assert a.fixations.tolist() == [list(point) for point in inside]
     assert a.observer.tolist() == [1, 1, 1]
     assert b.observer.tolist() == [0, 0, 0, 1]
+    assert [sample.read_gaze().dropped for sample in (a, b)] == [6, 1]
     (record,) = caplog.records
     assert "fixations.mat: 7 fixations lie outside" in record.getMessage()
 
@@ -310,26 +311,28 @@ def test_salicons_mat_counts_from_1(tmp_path, write_image, write_gaze_mat, dtype
     image = write_image(tmp_path / "a.png", (20, 300))
     looks = [[(1, 1), (255, 20), (255, 21)], [], [(201, 5), (201, 5), (0, 5), (5, 0)]]
     path = write_gaze_mat(tmp_path / "a.mat", looks, dtype, do_compression=compressed)
-    points, observer = Sample(image, fixations=path).read_gaze()
+    points, observer, dropped = Sample(image, fixations=path).read_gaze()
     # What lies outside goes: 0 is before the first pixel, and not 255 of 8 bits.
     assert points.tolist() == [[0, 0], [254, 19], [200, 4], [200, 4]]
     assert points.dtype == np.float64
     assert observer.tolist() == [0, 0, 2, 2], "who never looked keeps a number"
+    assert dropped == 3
 
 
 @pytest.mark.parametrize("looks", [[], [[]], [[], []]])
 def test_a_mat_in_which_nobody_looks_has_no_points(tmp_path, write_image, write_gaze_mat, looks):
     image = write_image(tmp_path / "a.png")
     path = write_gaze_mat(tmp_path / "a.mat", looks)
-    points, observer = Sample(image, fixations=path).read_gaze()
+    points, observer, dropped = Sample(image, fixations=path).read_gaze()
     assert points.shape == (0, 2)
     assert observer.shape == (0,)
+    assert dropped == 0
 
 
 def test_a_mat_of_one_observer(tmp_path, write_image, write_gaze_mat):
     image = write_image(tmp_path / "a.png")
     path = write_gaze_mat(tmp_path / "a.mat", [[(4, 3)]])
-    points, observer = Sample(image, fixations=path).read_gaze()
+    points, observer, _ = Sample(image, fixations=path).read_gaze()
     assert (points.tolist(), observer.tolist()) == ([[3, 2]], [0])
 
 
@@ -338,7 +341,7 @@ def test_a_mat_is_preferred_to_a_map_of_fixations(tmp_path, write_folders, write
     write_gaze_mat(folder / "fixations" / "train" / "b.mat", [[(8, 1)], [(1, 6)]])
     a, b = read_folders(folder)["train"]
     assert a.read_fixations().tolist() == [[0, 2]]
-    points, observer = b.read_gaze()
+    points, observer, _ = b.read_gaze()
     assert (points.tolist(), observer.tolist()) == ([[7, 0], [0, 5]], [0, 1])
     assert b.density == folder / "maps" / "train" / "b.png"
 
@@ -510,6 +513,7 @@ def test_a_tables_points_outside_are_dropped_and_counted(tmp_path, write_table, 
     assert a.fixations.tolist() == [list(point) for point in inside]
     assert a.observer.tolist() == [1, 1, 1]
     assert b.fixations.shape == (0, 2)
+    assert [sample.read_gaze().dropped for sample in (a, b)] == [6, 1]
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{folder / 'fixations.csv'}: 7 fixations lie outside their image and are dropped."

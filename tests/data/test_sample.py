@@ -173,15 +173,25 @@ def test_a_fixation_map_holds_points(tmp_path):
     looked[20, 3] = 1
     path = tmp_path / "fixations.png"
     cv2.imwrite(str(path), looked)
-    points = Sample(tmp_path / "unread.jpg", fixations=path).read_fixations()
+    points, observer, dropped = Sample(tmp_path / "unread.jpg", fixations=path).read_gaze()
     assert points.dtype == np.float64
     assert points.tolist() == [[30, 2], [3, 20]]
+    assert (observer, dropped) == (None, 0)
 
 
 def test_points_are_given_back():
     points = np.array([[1.5, 2.0], [1.5, 2.0]])
     assert Sample("unread.jpg", fixations=points).read_fixations() is points
-    assert Sample("unread.jpg").read_fixations().shape == (0, 2)
+    gaze = Sample("unread.jpg", fixations=points, observer=np.array([4, 2]), dropped=3).read_gaze()
+    assert gaze.points is points
+    assert gaze.observer.tolist() == [4, 2]
+    assert gaze.dropped == 3
+
+
+def test_who_knows_no_points_gives_none():
+    gaze = Sample("unread.jpg").read_gaze()
+    assert gaze.points.shape == (0, 2)
+    assert (gaze.observer, gaze.dropped) == (None, 0)
 
 
 def test_without_ground_truth_there_is_no_density(tmp_path, picture):
