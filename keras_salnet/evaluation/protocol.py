@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from keras_salnet.data.density import fixation_density
 from keras_salnet.data.integrity import no_progress
@@ -189,6 +190,11 @@ def _columns(images, rows):
     return {row: metrics for row, metrics in columns.items() if metrics}
 
 
+def _start_worker():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends this
+    threadpool_limits(1)  # the processes are enough for all cores
+
+
 @contextlib.contextmanager
 def _mapping(workers):
     """A function (function, argument tuples) → results in their order, by so many processes."""
@@ -197,8 +203,7 @@ def _mapping(workers):
         return
     # Not forked: TensorFlow's threads do not survive it.
     spawn = multiprocessing.get_context("spawn")
-    ignore_interrupt = (signal.signal, (signal.SIGINT, signal.SIG_IGN))  # it ends this process
-    with ProcessPoolExecutor(workers, spawn, *ignore_interrupt) as pool:
+    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
 
         def mapped(function, tasks):
             running = deque()

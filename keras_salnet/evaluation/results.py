@@ -189,6 +189,4 @@ def write_csv(evaluations, path):
                 for row, columns in evaluation.scores.items():
                     values = (columns[m][number] if m in columns else np.nan for m in metrics)
                     cells = ("" if np.isnan(value) else repr(float(value)) for value in values)
-                    table.writerow(
-                        [evaluation.dataset, evaluation.split, sample.name, row, *cells]
-                    )
+                    table.writerow([evaluation.dataset, evaluation.split, sample.name, row, *cells])

@@ -17,6 +17,11 @@ def blocks(*arrays):
         yield tuple(array[start : start + _BLOCK] for array in flat)
 
 
+def dot(a, b):
+    """Sum of the products of two blocks, without BLAS, whose threads would have to meet for it."""
+    return np.einsum("i,i", a, b)
+
+
 def stretch(checked):
     """Min-max: a function from values of a `Map` to [0, 1]. Of a constant map, all are 0."""
     span = (checked.high - checked.low) or 1
@@ -40,7 +45,7 @@ def center(checked):
     """The values of a `Map`, on any scale, their mean, and the sum of their squared deviations."""
 
     def squares(values, mean):
-        return sum(float(d @ d) for d in (block - mean for (block,) in blocks(values)))
+        return sum(float(dot(d, d)) for d in (block - mean for (block,) in blocks(values)))
 
     values = checked.values
     if checked.high - checked.low < 1e-6 * max(checked.high, -checked.low):  # rounding would show
