@@ -122,6 +122,23 @@ def test_training_needs_both_splits(tmp_path, write_folders, only):
         load_dataset(folder)
 
 
+def test_all_is_every_split_in_their_order(tmp_path, write_folders):
+    splits = {"test": ["a"], "extra": ["b"], "val": ["c", "d"], "train": ["e"]}
+    folder = write_folders(tmp_path / "mine", splits)
+    write_folders(folder, {"extra": ["f"]})
+    dataset = load_dataset(folder)
+    assert list(dataset.splits) == ["train", "val", "extra"]
+    assert names(dataset["all"]) == ["e", "c", "d", "b", "f"]
+    assert dataset["all"][0] is dataset["train"][0]
+
+
+@pytest.mark.parametrize("others", [{}, {"train": ["b"], "val": ["c"]}])
+def test_no_folder_of_a_split_may_be_called_all(tmp_path, write_folders, others):
+    folder = write_folders(tmp_path / "mine", {**others, "all": ["a", "d"]})
+    with pytest.raises(ValueError, match=r"images/all: all means every split; rename this one"):
+        load_dataset(folder)
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
         load_dataset(tmp_path / "nowhere")
@@ -129,7 +146,9 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_a_split_that_is_not_there_is_named():
     dataset = Dataset("mine", {"train": [], "val": []})
-    with pytest.raises(ValueError, match=r"dataset mine has no split 'test'; it has train, val\."):
+    with pytest.raises(
+        ValueError, match=r"dataset mine has no split 'test'; it has train, val, all\."
+    ):
         dataset["test"]
     assert "mine" in repr(dataset)
 
@@ -339,6 +358,7 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
         ("splits = {}", "splits must give each split its number of images"),
         ("splits = [3, 1]", "splits must give each split its number of images"),
         ("splits = { train = 3, val = 0 }", "splits must give each split its number of images"),
+        ("splits = { train = 3, all = 1 }", "splits: all means every split; choose another name"),
         ("splits = { train = true, val = 3 }", "splits must give each split its number"),
         ("splits = { train = 0.9, val = 0.1 }", "splits must give each split its number"),
         *(
