@@ -62,8 +62,10 @@ class Dataset:
 
     @property
     def held_out(self):
-        """The split to evaluate on: the test split, or the validation split where there is none."""
-        return "test" if "test" in self.splits else "val"
+        """The split to evaluate on: ``"test"``, else ``"val"``, else the last there is."""
+        return next(
+            split for split in ("test", "val", *reversed(self.splits)) if split in self.splits
+        )
 
     def replace(self, splits):
         """A copy with other splits."""
@@ -163,7 +165,7 @@ def load_dataset(data="popout"):
               ``data``, or the one that the environment variable KERAS_SALNET_DATA names.
 
     Returns:
-        `Dataset` with at least the splits ``train`` and ``val``.
+        `Dataset`; training needs its splits ``train`` and ``val``.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -212,9 +214,6 @@ def _read(folder, name, source, description):
         raise ValueError(f"{folder}: is split into {found} already; leave out `splits`.")
     if "all" in splits:
         splits = _split(splits["all"], description.get("splits"), folder)
-    missing = {"train", "val"} - splits.keys()
-    if missing:
-        raise ValueError(f"{folder}: has no split {' and no split '.join(sorted(missing))}.")
     names = sorted(splits, key=lambda split: (_ORDER.get(split, len(_ORDER)), split))
     splits = {
         split: [_with_sigma(sample, description) for sample in splits[split]] for split in names
