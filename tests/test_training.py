@@ -704,6 +704,17 @@ def test_training_stops_at_bad_files(broken, tmp_path, monkeypatch, capsys):
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(("lacks", "has"), [("train", "val, test"), ("val", "train, test")])
+def test_training_needs_its_splits(broken, lacks, has, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for kind in ("images", "maps", "fixations"):
+        shutil.rmtree(broken / kind / lacks)
+    assert main(["train", "--data", str(broken)]) == 1
+    message = f"error: dataset broken has no split '{lacks}'; it has {has}, all.\n"
+    assert capsys.readouterr().err == message, "before a file is checked"
+    assert not Path("runs").exists()
+
+
 def test_skip_bad_trains_on_the_rest(broken, tmp_path, monkeypatch, caplog):
     fitted = []
 

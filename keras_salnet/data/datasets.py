@@ -39,7 +39,7 @@ class Dataset:
 
     Args:
         name: for tables and folder names.
-        splits: split (``"train"``, ``"val"``, some also ``"test"``) → list of `Sample`.
+        splits: split, such as ``"train"``, ``"val"`` and ``"test"`` → list of `Sample`.
         source: what `load_dataset` reads it from, or None for one made by hand.
     """
 
@@ -48,21 +48,24 @@ class Dataset:
     source: str | None = field(default=None, repr=False)
 
     def __getitem__(self, split):
-        """The samples of a split.
+        """The samples of a split; of ``"all"``, those of every split, in the order of the splits.
 
         Raises:
             ValueError: there is no such split.
         """
+        if split == "all":
+            return [sample for samples in self.splits.values() for sample in samples]
         if split not in self.splits:
-            raise ValueError(
-                f"dataset {self.name} has no split {split!r}; it has {', '.join(self.splits)}."
-            )
+            known = ", ".join([*self.splits, "all"])
+            raise ValueError(f"dataset {self.name} has no split {split!r}; it has {known}.")
         return self.splits[split]
 
     @property
     def held_out(self):
-        """The split to evaluate on: the test split, or the validation split where there is none."""
-        return "test" if "test" in self.splits else "val"
+        """The split to evaluate on: ``"test"``, else ``"val"``, else the last there is."""
+        return next(
+            split for split in ("test", "val", *reversed(self.splits)) if split in self.splits
+        )
 
     def replace(self, splits):
         """A copy with other splits."""
@@ -71,7 +74,7 @@ class Dataset:
     def __str__(self):
         """Its name and what it holds, in a line: sizes of the splits, where densities come from."""
         sizes = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
-        samples = [sample for split in self.splits.values() for sample in split]
+        samples = self["all"]
         sigmas = {round(s.sigma, 1) for s in samples if s.density is None and s.sigma is not None}
         if not sigmas:
             return f"{self.name}: {sizes} images with density maps"
@@ -139,6 +142,8 @@ def _read_description(path):
     sizes = splits.values() if isinstance(splits, dict) else ()
     if splits is not None and not (sizes and all(type(n) is int and n > 0 for n in sizes)):
         raise ValueError(f"{path}: splits must give each split its number of images.")
+    if "all" in (splits or ()):
+        raise ValueError(f"{path}: splits: all means every split; choose another name.")
     return description
 
 
@@ -160,7 +165,7 @@ def load_dataset(data="popout"):
               ``data``, or the one that the environment variable KERAS_SALNET_DATA names.
 
     Returns:
-        `Dataset` with at least the splits ``train`` and ``val``.
+        `Dataset`; training needs its splits ``train`` and ``val``.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -209,9 +214,6 @@ def _read(folder, name, source, description):
         raise ValueError(f"{folder}: is split into {found} already; leave out `splits`.")
     if "all" in splits:
         splits = _split(splits["all"], description.get("splits"), folder)
-    missing = {"train", "val"} - splits.keys()
-    if missing:
-        raise ValueError(f"{folder}: has no split {' and no split '.join(sorted(missing))}.")
     names = sorted(splits, key=lambda split: (_ORDER.get(split, len(_ORDER)), split))
     splits = {
         split: [_with_sigma(sample, description) for sample in splits[split]] for split in names

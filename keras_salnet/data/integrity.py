@@ -47,7 +47,7 @@ def check(dataset, skip_bad=False, track=no_progress):
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
             a split has nothing left.
     """
-    samples = [sample for split in dataset.splits.values() for sample in split]
+    samples = dataset["all"]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(_problems, samples)
         bad = {

@@ -119,7 +119,8 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations"):
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ValueError: two files would be partners of the same image, or the table is not such a one.
+        ValueError: two files would be partners of the same image, or the table is not such a one,
+            or a split is called ``all``.
     """
     folder = Path(folder)
     images, maps, fixations = folder / images, folder / maps, folder / fixations
@@ -148,6 +149,11 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations"):
             samples[split] = here  # SALICON's test split keeps its ground truth to itself
     if not samples:
         raise ValueError(f"{folder}: of no image a map or a fixation is known.")
+    if "all" in samples:
+        raise ValueError(
+            f"{images / 'all'}: all means every split; rename this one, also where its maps and "
+            "fixations are."
+        )
     return {"all": samples["."]} if flat else samples
 
 

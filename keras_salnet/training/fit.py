@@ -82,6 +82,8 @@ def train(
         raise ValueError(
             "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
         )
+    for split in ("train", "val"):
+        dataset[split]  # raises where there is none, before all files are checked
     dataset = check(dataset, skip_bad, track)
     keras.utils.set_random_seed(seed)
     with _precision(mixed_precision):

@@ -13,7 +13,7 @@ import PIL.ExifTags
 import PIL.Image
 import pytest
 
-from keras_salnet.data import Dataset, Sample, datasets, load_dataset
+from keras_salnet.data import Dataset, Sample, check, datasets, load_dataset
 from keras_salnet.data.datasets import descriptions
 from keras_salnet.data.readers import LAYOUTS
 
@@ -85,7 +85,6 @@ def test_splits_that_do_not_fit_are_refused(tmp_path, write_osie, described):
         ({"train": 600, "val": 100}, "mine: holds 3 images, but its splits need 600 train, 100 v"),
         ({"train": 1, "val": 1}, "mine: holds 3 images, but its splits need 1 train, 1 val"),
         ({"train": 3, "val": 0}, "mine: holds 3 images, but its splits need 3 train, 0 val"),
-        ({"train": 2, "test": 1}, "mine: has no split val"),
     ):
         described(mine={"splits": splits})
         with pytest.raises(ValueError, match=message):
@@ -114,11 +113,51 @@ def test_splits_may_be_folders(tmp_path, write_folders):
     assert dataset.held_out == "val"
 
 
-@pytest.mark.parametrize("only", ["train", "val"])
-def test_training_needs_both_splits(tmp_path, write_folders, only):
-    folder = write_folders(tmp_path / "mine", {only: ["a", "b"]})
-    missing = {"train": "val", "val": "train"}[only]
-    with pytest.raises(ValueError, match=f"mine: has no split {missing}"):
+@pytest.mark.parametrize(
+    ("splits", "held_out"),
+    [
+        (["train", "val", "test", "extra"], "test"),
+        (["train", "val", "extra"], "val"),
+        (["train", "benchmark", "extra"], "extra"),
+        (["test"], "test"),
+        (["train"], "train"),
+    ],
+)
+def test_what_is_not_trained_on_needs_no_split_of_that_name(
+    tmp_path, write_osie, described, splits, held_out
+):
+    described(mine={"splits": dict.fromkeys(splits, 1)})
+    records = [(f"{number}.png", LOOKS) for number in range(len(splits))]
+    dataset = load_dataset(write_osie(tmp_path / "mine", records))
+    assert dataset.splits.keys() == set(splits)
+    assert dataset.held_out == held_out
+
+
+def test_a_folder_may_hold_a_test_split_alone(tmp_path, write_folders):
+    folder = write_folders(tmp_path / "mine", {"benchmark": ["a", "b"]})
+    for kind in ("images", "maps", "fixations"):
+        (folder / kind / "benchmark").rename(folder / kind / "test")
+    dataset = load_dataset(folder)
+    assert {split: names(samples) for split, samples in dataset.splits.items()} == {
+        "test": ["a", "b"]
+    }
+    assert check(dataset) is dataset
+
+
+def test_all_is_every_split_in_their_order(tmp_path, write_folders):
+    splits = {"test": ["a"], "extra": ["b"], "val": ["c", "d"], "train": ["e"]}
+    folder = write_folders(tmp_path / "mine", splits)
+    write_folders(folder, {"extra": ["f"]})
+    dataset = load_dataset(folder)
+    assert list(dataset.splits) == ["train", "val", "extra"]
+    assert names(dataset["all"]) == ["e", "c", "d", "b", "f"]
+    assert dataset["all"][0] is dataset["train"][0]
+
+
+@pytest.mark.parametrize("others", [{}, {"train": ["b"], "val": ["c"]}])
+def test_no_folder_of_a_split_may_be_called_all(tmp_path, write_folders, others):
+    folder = write_folders(tmp_path / "mine", {**others, "all": ["a", "d"]})
+    with pytest.raises(ValueError, match=r"images/all: all means every split; rename this one"):
         load_dataset(folder)
 
 
@@ -129,7 +168,9 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_a_split_that_is_not_there_is_named():
     dataset = Dataset("mine", {"train": [], "val": []})
-    with pytest.raises(ValueError, match=r"dataset mine has no split 'test'; it has train, val\."):
+    with pytest.raises(
+        ValueError, match=r"dataset mine has no split 'test'; it has train, val, all\."
+    ):
         dataset["test"]
     assert "mine" in repr(dataset)
 
@@ -339,6 +380,7 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
         ("splits = {}", "splits must give each split its number of images"),
         ("splits = [3, 1]", "splits must give each split its number of images"),
         ("splits = { train = 3, val = 0 }", "splits must give each split its number of images"),
+        ("splits = { train = 3, all = 1 }", "splits: all means every split; choose another name"),
         ("splits = { train = true, val = 3 }", "splits must give each split its number"),
         ("splits = { train = 0.9, val = 0.1 }", "splits must give each split its number"),
         *(
