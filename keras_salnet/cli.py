@@ -6,6 +6,7 @@ error answer at once.
 
 import argparse
 import importlib
+import itertools
 import logging
 import os
 import sys
@@ -313,52 +314,126 @@ def _load_predictor(model):
 
 def _add_evaluate(commands):
     parser = _add_command(
-        commands, "evaluate", _evaluate, "Score a model on held-out images beside the centre bias."
+        commands,
+        "evaluate",
+        _evaluate,
+        "Score models, or maps made by any other, on held-out images beside the centre bias and "
+        "people.",
     )
-    _add_model_argument(parser, "model", nargs="?", **_OPTIONAL)
-    _add_data_arguments(parser, "default: what the run was trained on", **_OPTIONAL)
-    parser.add_argument("--split", metavar="SPLIT", help="default: test, else val", **_OPTIONAL)
+    _add_model_argument(parser, "models", nargs="*")
+    parser.add_argument(
+        "--maps",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="also score the maps there, one an image, of its name: .npy, .mat, .png or .jpg; "
+        "may be repeated",
+    )
+    _add_data_arguments(
+        parser,
+        "may be repeated (default: what the run was trained on)",
+        action="append",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT", help="or 'all' (default: test, else val)", **_OPTIONAL
+    )
     parser.add_argument(
         "--convention",
         choices=["mit", "pysaliency"],
         default="mit",
         help="of the metrics, where the two references differ",
     )
+    parser.add_argument("--emd", action="store_true", help="also compute EMD, which is slow")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what metrics draw")
     parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="also write all scores there (a run scored on its own data also keeps them itself)",
-        **_OPTIONAL,
+        "--workers",
+        type=_positive,
+        default=min(8, os.cpu_count() or 1),
+        metavar="N",
+        help="processes that compute scores",
     )
+    for kind, what in (
+        ("report", "a page with tables, distributions and examples, as HTML,"),
+        ("json", "all results as JSON"),
+        ("csv", "each image's scores as CSV"),
+    ):
+        parser.add_argument(
+            f"--{kind}", type=Path, metavar="FILE", help=f"write {what} there", **_OPTIONAL
+        )
+
+
+def _positive(text):
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 def _evaluate(arguments):
     given = vars(arguments)
-    model = Path(given.get("model") or _newest_run())
+    for kind in ("report", "json", "csv"):
+        if kind in given and given[kind].is_dir():
+            raise IsADirectoryError(f"--{kind} {given[kind]}: is a folder; name a file.")
+    models = [Path(model) for model in arguments.models]
+    if not (models or arguments.maps):
+        models = [_newest_run()]
 
     from rich.console import Console
 
-    from keras_salnet.evaluation import evaluate
-    from keras_salnet.evaluation.table import summary_table
+    from keras_salnet.evaluation import SavedMaps, evaluate, write_csv, write_json, write_report
+    from keras_salnet.evaluation.table import tables
 
     console = Console()
-    predictor = _load_predictor(model)
-    data = given.get("data") or predictor.config.get("data")
-    if data is None:
-        raise ValueError(f"{model}: what it was trained on is not known; give --data.")
-    dataset = _checked_dataset(data, arguments.skip_bad)
-    evaluation = evaluate(
-        predictor, dataset, given.get("split"), arguments.convention, _progress(console)
-    )
-    console.print(summary_table(evaluation))
-    targets = [arguments.json] if "json" in given else []
+    track = _progress(console)
+    scored = {model: _load_predictor(model) for model in models}
+    data = given.get("data") or _data_of_runs(scored)
+    scored |= {folder: SavedMaps(folder) for folder in arguments.maps}
+    # A name may stand for two of them; a path does not.
+    names = [predictor.name for predictor in scored.values()]
+    predictors = {
+        predictor.name if names.count(predictor.name) == 1 else str(path): predictor
+        for path, predictor in scored.items()
+    }
+
+    datasets = [_checked_dataset(name, arguments.skip_bad) for name in data]
+    for dataset in datasets:
+        for folder in arguments.maps:
+            split = given.get("split") or dataset.held_out
+            scored[folder].check(dataset[split], track)
+    targets = {kind: [given[kind]] if kind in given else [] for kind in ("report", "json", "csv")}
     as_trained = "data" not in given and "split" not in given and arguments.convention == "mit"
-    if as_trained and (model / "config.json").is_file():
-        targets.append(model / "evaluation.json")
-    for target in targets:
-        evaluation.write_json(target)
+    if as_trained and len(scored) == 1 and (models[0] / "config.json").is_file():
+        targets["json"].append(models[0] / "evaluation.json")
+    evaluations = []
+    for dataset in datasets:
+        evaluation = evaluate(
+            predictors,
+            dataset,
+            given.get("split"),
+            arguments.convention,
+            emd=arguments.emd,
+            seed=arguments.seed,
+            workers=arguments.workers,
+            track=track,
+        )
+        evaluations.append(evaluation)
+        console.print(*tables(evaluation))
+        # After each, so that nothing is lost should the next fail.
+        for write, kind in ((write_json, "json"), (write_csv, "csv")):
+            for target in targets[kind]:
+                write(evaluations, target)
+    for target in targets["report"]:
+        write_report(evaluations, predictors, target)
+    for target in itertools.chain(*targets.values()):
         console.print(f"Written: {target}", highlight=False, soft_wrap=True)
+
+
+def _data_of_runs(predictors):
+    data = {predictor.config.get("data") for predictor in predictors.values()}
+    if len(data) != 1 or None in data:
+        raise ValueError("what to score on is not known from the models; give --data.")
+    return list(data)
 
 
 def _add_predict(commands):
