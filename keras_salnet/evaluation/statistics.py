@@ -42,10 +42,13 @@ def bootstrap(scores, seed=0):
 
 
 def interval(resampled):
-    """The middle 95 % of resamples (b, …): (low, high), each (…); NaN are left out."""
+    """The middle 95 % of resamples (b,), (low, high); NaN are left out, and NaN if all are."""
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled):
+        return np.nan, np.nan
     tail = (1 - CONFIDENCE) / 2
     # Not interpolated, which ±inf do not allow.
-    return np.nanquantile(resampled, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return np.quantile(resampled, [tail, 1 - tail], method="inverted_cdf")
 
 
 def permutation_p(differences, seed=0):
