@@ -61,9 +61,9 @@ def permutation_p(differences, seed=0):
         seed: of the signs, where there are too many images to try all of them.
 
     Returns:
-        Float above 0, at most 1; 1 for no images.
+        Float above 0, at most 1; 1 for fewer than two images.
     """
-    if not np.any(differences):
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     test = stats.permutation_test(
         (differences,),
