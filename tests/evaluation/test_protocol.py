@@ -399,9 +399,7 @@ def test_where_some_images_lack_observers_people_have_no_score_there(write_sampl
 
 
 @pytest.mark.parametrize("convention", ["mit", "pysaliency"])
-def test_images_without_fixations_are_scored_by_their_maps(
-    write_samples, write_sample, convention
-):
+def test_images_without_fixations_are_scored_by_their_maps(write_samples, write_sample, convention):
     random = np.random.default_rng(3)
     blank = write_sample("3", (40, 60), density=random.integers(1, 256, (20, 30)).astype(np.uint8))
     looked = write_samples(3)
@@ -510,6 +508,6 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(write_samples):
     def predict(image):
         return Fatal() if image.stem == "3" else noise(image)
 
-    with pytest.raises(ChildProcessError, match="a worker died.*fewer --workers"):
+    with pytest.raises(ChildProcessError, match=r"a worker died.*fewer --workers"):
         evaluate(predict, unsplit(write_samples(12)), workers=2)
     assert multiprocessing.active_children() == []

@@ -97,9 +97,7 @@ def test_density_and_fixations_are_met_at_their_own_resolution(truth, convention
 
     grown = cv2.resize(np.float32(prediction), SIZE[::-1], interpolation=cv2.INTER_LINEAR)
     nss = metrics.nss(grown, truth.fixations, convention=convention)
-    gain = metrics.information_gain(
-        grown, truth.fixations, truth.baseline, convention=convention
-    )
+    gain = metrics.information_gain(grown, truth.fixations, truth.baseline, convention=convention)
     assert scores["NSS"] == pytest.approx(nss, rel=1e-6)
     assert scores["IG"] == pytest.approx(gain, rel=1e-6)
 

@@ -157,9 +157,7 @@ def reference_rows(**better):
     """The centre bias' and half against half's scores; `better` by so much on average."""
     random = np.random.default_rng(6)
     bias = {metric: random.normal(1, 0.3, 50) for metric in better}
-    halves = {
-        metric: bias[metric] + random.normal(gap, 0.3, 50) for metric, gap in better.items()
-    }
+    halves = {metric: bias[metric] + random.normal(gap, 0.3, 50) for metric, gap in better.items()}
     return {"half against half": halves, "centre bias": bias}
 
 
