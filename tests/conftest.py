@@ -1,10 +1,13 @@
 """What several tests need."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -43,3 +46,21 @@ def run_python():
         assert finished.returncode == 0, finished.stderr
 
     return run
+
+
+@pytest.fixture(scope="module")
+def pysaliency():
+    """pysaliency 0.2.22, which imports torch for models unused here and calls numpy's lost trapz.
+
+    Unlike pytest.importorskip, this fails where pysaliency is installed but cannot be imported.
+    """
+    if importlib.util.find_spec("pysaliency") is None:
+        pytest.skip("pysaliency is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        if importlib.util.find_spec("torch") is None:
+            patch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+        import pysaliency
+        import pysaliency.metrics
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "trapz", np.trapezoid, raising=False)
+        yield pysaliency

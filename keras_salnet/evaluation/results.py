@@ -88,7 +88,8 @@ class Evaluation:
     @functools.cached_property
     def comparisons(self):
         """(model, other model) → metric → mean ``difference`` of the images' scores, its 95 %
-        interval ``low`` … ``high``, and ``p`` of a paired permutation test.
+        interval ``low`` … ``high``, and ``p`` of a paired permutation test; None where the
+        difference is not finite.
         """
         return {
             (model, other): {
@@ -105,8 +106,8 @@ class Evaluation:
             estimate = _estimate("difference", at - before, ats - befores)
             differences = self.scores[model][metric] - self.scores[other][metric]
         differences = differences[~np.isnan(differences)]
-        usable = np.isfinite(differences).all()
-        return {**estimate, "p": permutation_p(differences, self.seed) if usable else None}
+        finite = math.isfinite(estimate["difference"])
+        return {**estimate, "p": permutation_p(differences, self.seed) if finite else None}
 
     @functools.cached_property
     def _means(self):

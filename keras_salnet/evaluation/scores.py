@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_salnet import metrics
 from keras_salnet.data.geometry import resize
+from keras_salnet.metrics._check import check_plain_map
 
 # Name in tables → whether more is better. AUC is of the pysaliency convention only and AUC-Borji of
 # MIT's; EMD is computed on request.
@@ -55,8 +56,12 @@ def score(saliency, truth, convention="mit", *, emd=False, seed=0):
     Returns:
         Metric → float, of those in `METRICS` that the convention has and the ground truth allows:
         without fixations KL, CC, SIM and EMD, without fixations of other images no sAUC.
+
+    Raises:
+        ValueError: the map is not (h, w) finite numbers, or negative where the convention does not
+            take that.
     """
-    saliency = np.asarray(saliency, np.float64)
+    saliency = check_plain_map("saliency", saliency)
     rules = {"convention": convention}
     maps = resized(saliency, truth.density.shape), truth.density
     scores = {

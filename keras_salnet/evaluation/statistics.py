@@ -42,10 +42,13 @@ def bootstrap(scores, seed=0):
 
 
 def interval(resampled):
-    """The middle 95 % of resamples (b, …): (low, high), each (…); NaN are left out."""
+    """The middle 95 % of resamples (b,), (low, high); NaN are left out, and NaN if all are."""
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled):
+        return np.nan, np.nan
     tail = (1 - CONFIDENCE) / 2
     # Not interpolated, which ±inf do not allow.
-    return np.nanquantile(resampled, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return np.quantile(resampled, [tail, 1 - tail], method="inverted_cdf")
 
 
 def permutation_p(differences, seed=0):
@@ -58,9 +61,9 @@ def permutation_p(differences, seed=0):
         seed: of the signs, where there are too many images to try all of them.
 
     Returns:
-        Float above 0, at most 1; 1 for no images.
+        Float above 0, at most 1; 1 for fewer than two images.
     """
-    if not np.any(differences):
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     test = stats.permutation_test(
         (differences,),

@@ -27,18 +27,18 @@ def tables(evaluation):
         found.append(_table(title, evaluation.metrics, evaluation.fractions, _fraction_cell))
     for (model, other), comparison in evaluation.comparisons.items():
         title = f"{model} less {other}, and p of a paired permutation test"
-        rows = {"difference": comparison}
+        rows = {"mean": comparison}
         found.append(_table(title, evaluation.metrics, rows, _difference_cell))
     return found
 
 
 def _table(title, metrics, rows, cell):
-    table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
+    # Narrow, so that ten columns fit into a terminal of 80: two header lines, values of 6 letters.
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", overflow="fold")
     for metric in metrics:
-        table.add_column(f"{metric} {'↑' if METRICS[metric] else '↓'}", justify="right")
+        arrow = "↑" if METRICS[metric] else "↓"
+        table.add_column(f"{metric}\n{arrow}", justify="right", no_wrap=True)
     for row, columns in rows.items():
         cells = ("\n".join(cell(columns[m])) if m in columns else "–" for m in metrics)
         table.add_row(row, *cells)
@@ -54,7 +54,8 @@ def _fraction_cell(estimate):
 
 
 def _difference_cell(estimate):
-    p = "–" if estimate["p"] is None else f"p={estimate['p']:.2g}"
+    p = estimate["p"]
+    p = "–" if p is None else "p<0.01" if p < 0.01 else f"p={p:.2f}"
     return number(estimate["difference"], sign="+"), f"±{number(_half(estimate))}", p
 
 
@@ -65,5 +66,6 @@ def _half(estimate):
 def number(value, digits=3, sign="-"):
     """A float as tables show it: rounded, "−∞", or "–" for NaN; `sign` is as of format strings."""
     if math.isfinite(value):
+        digits = min(digits, 2) if abs(value) >= 10 else digits
         return f"{value:{sign}z.{digits}f}"
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

@@ -5,7 +5,6 @@ import importlib.util
 import itertools
 import math
 import sys
-import types
 from functools import partial
 
 import numpy as np
@@ -115,24 +114,6 @@ def other_fixations():
 
 
 # Against pysaliency
-
-
-@pytest.fixture(scope="module")
-def pysaliency():
-    """pysaliency 0.2.22, which imports torch for models unused here and calls numpy's lost trapz.
-
-    Unlike pytest.importorskip, this fails where pysaliency is installed but cannot be imported.
-    """
-    if importlib.util.find_spec("pysaliency") is None:
-        pytest.skip("pysaliency is not installed")
-    with pytest.MonkeyPatch.context() as patch:
-        if importlib.util.find_spec("torch") is None:
-            patch.setitem(sys.modules, "torch", types.ModuleType("torch"))
-        import pysaliency
-        import pysaliency.metrics
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "trapz", np.trapezoid, raising=False)
-        yield pysaliency
 
 
 def pysaliency_model(pysaliency, saliency, fixations):

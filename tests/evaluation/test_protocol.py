@@ -1,0 +1,513 @@
+"""What is scored, and against what: against pysaliency on several images, and by its promises."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_salnet import metrics
+from keras_salnet.data import Dataset
+from keras_salnet.data.sample import image_size
+from keras_salnet.evaluation import evaluate, protocol
+from keras_salnet.evaluation.references import REFERENCES, gaussian_centre
+from keras_salnet.evaluation.scores import Truth, score
+
+HUMANS = ("half against half", "one human against the rest")
+FRAME = (96, 128)
+
+
+def unsplit(samples):
+    return Dataset("made", {"test": samples})
+
+
+def noise(image):
+    """A coarse map, the same whenever this image is asked for."""
+    return np.random.default_rng(int(image.stem)).random((20, 30))
+
+
+def noise_of_its_size(image):
+    return np.random.default_rng(int(image.stem)).random(image_size(image))
+
+
+def centred(image):
+    return gaussian_centre((30, 30))
+
+
+# Against pysaliency
+
+
+def test_pysaliency_gives_the_same_scores_on_images_of_several_sizes(pysaliency, write_samples):
+    sizes = ((40, 60), (36, 36), (50, 32), (24, 64), (61, 47))
+    samples = write_samples(5, sizes=sizes)
+    maps = {size: noise_of_its_size(s.image) for size, s in zip(sizes, samples, strict=True)}
+
+    class Model(pysaliency.SaliencyMapModel):
+        def _saliency_map(self, stimulus):
+            return maps[stimulus.shape[:2]]
+
+    stimuli = pysaliency.Stimuli([np.zeros((*size, 3), np.uint8) for size in sizes])
+    points = np.concatenate([sample.fixations for sample in samples])
+    image = np.repeat(np.arange(5), [len(sample.fixations) for sample in samples])
+    fixations = pysaliency.Fixations.create_without_history(*points.T, image)
+    model = Model()
+    expected = {
+        "AUC": model.AUCs(stimuli, fixations, nonfixations="uniform"),
+        "sAUC": model.AUCs(stimuli, fixations, nonfixations="shuffled"),
+        "NSS": model.NSSs(stimuli, fixations),
+    }
+    evaluation = evaluate(noise_of_its_size, unsplit(samples), convention="pysaliency")
+    for metric, values in expected.items():
+        per_image = [values[image == number].mean() for number in range(5)]
+        found = evaluation.scores["model"][metric]
+        np.testing.assert_allclose(found, per_image, rtol=0, atol=1e-6, err_msg=metric)
+
+
+# What a row is
+
+
+def test_a_model_has_the_scores_of_its_maps(write_samples):
+    samples = write_samples(4)
+    evaluation = evaluate(noise, unsplit(samples))
+    for number, sample in enumerate(samples):
+        size = image_size(sample.image)
+        density = sample.read_density(size)
+        truth = Truth(size, density, sample.fixations, np.zeros((0, 2)), np.ones(size))
+        expected = score(noise(sample.image), truth)
+        for metric in ("KL", "CC", "SIM", "NSS", "AUC-Judd"):
+            assert evaluation.scores["model"][metric][number] == expected[metric]
+
+
+def test_the_truth_is_the_best_of_all_rows(write_samples):
+    samples = write_samples(6)
+    truth = {s.image: s.read_density(image_size(s.image)) for s in samples}
+    summary = evaluate(truth.__getitem__, unsplit(samples)).summary
+    means = {row: {m: v["mean"] for m, v in columns.items()} for row, columns in summary.items()}
+    ours = means.pop("model")
+    assert ours["KL"] == pytest.approx(0, abs=1e-9)
+    assert ours["CC"] == ours["SIM"] == pytest.approx(1)
+    for row, others in means.items():
+        for metric in ("NSS", "AUC-Judd", "AUC-Borji", "sAUC"):
+            assert ours[metric] > others[metric], (row, metric)
+
+
+def test_all_rows_are_there_from_the_models_down(write_samples):
+    samples = write_samples(3)
+    several = evaluate({"b": noise, "a": centred}, unsplit(samples))
+    assert list(several.scores) == ["b", "a", *REFERENCES]
+    assert several.models == ("b", "a")
+    assert several.samples == samples
+    assert list(evaluate({}, unsplit(samples)).scores) == list(REFERENCES)
+
+
+def test_a_single_predictor_goes_by_its_name(write_samples):
+    class Named:
+        name = "runs/vggrga"
+
+        def __call__(self, image):
+            return noise(image)
+
+    dataset = unsplit(write_samples(2))
+    assert evaluate(Named(), dataset).models == ("runs/vggrga",)
+    assert evaluate(noise, dataset).models == ("model",)
+
+
+def test_a_predictor_is_asked_once_for_each_image(write_samples):
+    samples = write_samples(5)
+    asked = []
+
+    def predict(image):
+        asked.append(image)
+        return noise(image)
+
+    evaluate({"one": predict}, unsplit(samples))
+    assert asked == [sample.image for sample in samples]
+
+
+def test_the_gaussian_centre_knows_no_data(write_samples):
+    samples = write_samples(4)
+    found = evaluate({}, unsplit(samples)).scores["Gaussian centre"]["NSS"]
+    for value, sample in zip(found, samples, strict=True):
+        expected = metrics.nss(gaussian_centre(image_size(sample.image)), sample.fixations)
+        assert value == expected
+
+
+def test_another_image_is_never_the_image_itself(write_samples):
+    pair = write_samples(2, sizes=((40, 60), (80, 120)))
+    small, large = (sample.read_density(image_size(sample.image)) for sample in pair)
+    shrunk = cv2.resize(np.float32(large), (60, 40), interpolation=cv2.INTER_AREA)
+    grown = cv2.resize(np.float32(small), (120, 80), interpolation=cv2.INTER_LINEAR)
+    expected = [metrics.similarity(shrunk, small), metrics.similarity(grown, large)]
+    for seed in range(8):
+        found = evaluate({}, unsplit(pair), seed=seed).scores["another image"]["SIM"]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_another_image_is_any_of_the_others(write_samples):
+    samples = write_samples(4, sizes=((30, 40),))
+    densities = [sample.read_density((30, 40)) for sample in samples]
+    first = {round(metrics.similarity(density, densities[0]), 9) for density in densities[1:]}
+    found = {
+        round(float(evaluate({}, unsplit(samples), seed=s).scores["another image"]["SIM"][0]), 9)
+        for s in range(20)
+    }
+    assert found == first
+
+
+def test_a_row_of_people_is_the_mean_over_who_predicts(write_samples):
+    (sample,) = write_samples(1, observers=3)
+    size = image_size(sample.image)
+    uniform = np.full(size, 1 / np.prod(size))  # the centre bias of a single image
+    expected = {"half against half": [], "one human against the rest": []}
+    for row, groups in zip(expected, (((1,), (0, 2)), ((0,), (1,), (2,))), strict=True):
+        for group in groups:
+            some = np.isin(sample.observer, group)
+            seen = dataclasses.replace(sample, fixations=sample.fixations[some])
+            count = some.sum()
+            saliency = (count * seen.read_density(size) + uniform) / (count + 1)
+            rest = dataclasses.replace(sample, fixations=sample.fixations[~some])
+            truth = rest.read_density(size)
+            expected[row].append(
+                (metrics.nss(saliency, rest.fixations), metrics.kl_divergence(saliency, truth))
+            )
+    found = evaluate({}, unsplit([sample])).scores
+    for row, scores in expected.items():
+        for metric, values in zip(("NSS", "KL"), zip(*scores, strict=True), strict=True):
+            assert found[row][metric][0] == pytest.approx(np.mean(values), rel=1e-5), (row, metric)
+
+
+def test_an_image_alone_has_no_other(write_samples):
+    evaluation = evaluate(noise, unsplit(write_samples(1)))
+    assert "another image" not in evaluation.scores
+    assert "sAUC" not in evaluation.metrics
+    assert "sAUC" in evaluate(noise, unsplit(write_samples(2))).metrics
+
+
+# Fixations of other images
+
+
+@pytest.fixture
+def others_of(monkeypatch, write_sample):
+    """A function (convention, seed) → image → the images that its sAUC takes fixations of."""
+    samples = [write_sample(n, (20, 60), points=[(2 * n, 5)]) for n in range(14)]
+
+    def find(convention, seed=0):
+        found = {}
+
+        def watched(saliency, truth, *arguments, **options):
+            found[int(truth.fixations[0, 0]) // 2] = (truth.others[:, 0] // 2).astype(int).tolist()
+            return score(saliency, truth, *arguments, **options)
+
+        monkeypatch.setattr(protocol, "score", watched)
+        evaluate({}, unsplit(samples), convention=convention, seed=seed)
+        assert list(found) == list(range(14))
+        return found
+
+    return find
+
+
+def test_mit_s_shuffled_auc_takes_ten_other_images(others_of):
+    found = others_of("mit")
+    for image, others in found.items():
+        assert len(others) == len(set(others)) == 10
+        assert image not in others
+    assert len({tuple(sorted(others)) for others in found.values()}) > 10
+    assert found == others_of("mit")
+    assert found != others_of("mit", seed=1)
+
+
+def test_pysaliency_s_shuffled_auc_takes_all_other_images(others_of):
+    for image, others in others_of("pysaliency").items():
+        assert sorted(others) == [other for other in range(14) if other != image]
+
+
+def test_pysaliency_s_shuffled_auc_takes_enough_images_of_a_large_dataset(others_of, monkeypatch):
+    monkeypatch.setattr(protocol, "_MOST_FIXATIONS", 4)
+    found = others_of("pysaliency")
+    for image, others in found.items():
+        assert len(set(others)) == 5
+        assert image not in others
+    assert found != others_of("pysaliency", seed=1)
+
+
+# Centre bias
+
+
+def centre_bias_nss(sample, sources):
+    """What the mean of these samples' densities, and a uniform one, is worth for a sample."""
+    densities = [source.read_density_in(FRAME) for source in sources]
+    mean = (sum(densities) + 1 / np.prod(FRAME)) / (len(sources) + 1)
+    size = image_size(sample.image)
+    mean = cv2.resize(np.float32(mean), size[::-1], interpolation=cv2.INTER_AREA)
+    return metrics.nss(mean, sample.fixations)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_centre_bias_is_learnt_from_the_training_images_alone(write_samples, split):
+    samples = write_samples(9)
+    dataset = Dataset("made", {"train": samples[:4], "val": samples[4:6], "test": samples[6:]})
+    evaluation = evaluate({}, dataset, split)
+    assert evaluation.centre_bias == "4 training images"
+    expected = [centre_bias_nss(sample, samples[:4]) for sample in dataset[split]]
+    found = evaluation.scores["centre bias"]["NSS"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("trained_on", "split"), [(0, "test"), (4, "train"), (4, "all")])
+def test_where_training_images_are_missing_or_scored_each_is_left_out(
+    write_samples, trained_on, split
+):
+    samples = write_samples(7)
+    splits = {"train": samples[:trained_on], "test": samples[trained_on:]}
+    dataset = Dataset("made", {name: images for name, images in splits.items() if images})
+    scored = dataset[split]
+    evaluation = evaluate({}, dataset, split)
+    assert evaluation.centre_bias == "the other images"
+    expected = [
+        centre_bias_nss(sample, [other for other in scored if other is not sample])
+        for sample in scored
+    ]
+    found = evaluation.scores["centre bias"]["NSS"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("convention", ["mit", "pysaliency"])
+def test_information_gain_is_over_the_centre_bias(write_samples, convention):
+    samples = write_samples(6)
+    dataset = Dataset("made", {"train": samples[:3], "test": samples[3:]})
+    gains = evaluate({}, dataset, convention=convention).scores["centre bias"]["IG"]
+    assert gains.tolist() == [0, 0, 0]
+
+
+# Splits
+
+
+def test_the_held_out_split_is_scored_unless_another_is_named(write_samples):
+    samples = write_samples(5)
+    dataset = Dataset("made", {"train": samples[:2], "val": samples[2:3], "test": samples[3:]})
+    for split, scored in (
+        (None, samples[3:]),
+        ("val", samples[2:3]),
+        ("train", samples[:2]),
+        ("all", samples),
+    ):
+        evaluation = evaluate(noise, dataset, split)
+        assert evaluation.split == (split or "test")
+        assert evaluation.samples == scored
+        assert len(evaluation.scores["model"]["NSS"]) == len(scored)
+    with pytest.raises(ValueError, match=r"no split 'tset'; it has train, val, test, all"):
+        evaluate(noise, dataset, "tset")
+
+
+def test_progress_is_that_of_the_images(write_samples):
+    samples = write_samples(5)
+    seen = {}
+
+    def track(items, title):
+        seen[title] = 0
+        for item in items:
+            seen[title] += 1
+            yield item
+
+    evaluate(noise, Dataset("made", {"train": samples[:2], "test": samples[2:]}), track=track)
+    assert seen == {"centre bias": 2, "fixations": 3, "scoring made test": 3}
+
+
+# What scores do not depend on
+
+
+class Watched:
+    """A predictor that counts how many of its maps are alive."""
+
+    def __init__(self):
+        self.maps = []
+        self.most = 0
+
+    def __call__(self, image):
+        saliency = noise(image)
+        self.maps.append(weakref.ref(saliency))
+        self.most = max(self.most, sum(reference() is not None for reference in self.maps))
+        return saliency
+
+
+def test_scores_do_not_depend_on_the_workers_and_memory_not_on_the_images(write_samples):
+    dataset = unsplit(write_samples(30))
+    alone, helped = Watched(), Watched()
+    expected = evaluate(alone, dataset).scores
+    np.testing.assert_equal(evaluate(helped, dataset, workers=2).scores, expected)
+    assert len(alone.maps) == len(helped.maps) == 30
+    assert alone.most <= 2
+    assert helped.most <= 8
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("convention", ["mit", "pysaliency"])
+def test_scores_do_not_depend_on_what_else_is_scored(write_samples, convention):
+    dataset = unsplit(write_samples(5))
+    both = evaluate({"first": centred, "noise": noise}, dataset, convention=convention).scores
+    alone = evaluate({"noise": noise}, dataset, convention=convention).scores
+    del both["first"]
+    np.testing.assert_equal(both, alone)
+
+
+@pytest.mark.parametrize(
+    ("convention", "drawn"), [("mit", {"AUC-Borji", "sAUC"}), ("pysaliency", set())]
+)
+def test_a_seed_decides_what_is_drawn_and_nothing_else(write_samples, convention, drawn):
+    dataset = unsplit(write_samples(14))
+    first, again, other = (
+        evaluate(noise, dataset, convention=convention, seed=seed).scores for seed in (1, 1, 2)
+    )
+    np.testing.assert_equal(first, again)
+    del first["another image"], other["another image"]
+    for row, columns in first.items():
+        changed = {m for m in columns if not np.array_equal(columns[m], other[row][m])}
+        assert changed == drawn, row
+
+
+def test_emd_is_scored_on_request_only(write_samples):
+    pytest.importorskip("ot")
+    dataset = unsplit(write_samples(2, sizes=((40, 60),)))
+    assert "EMD" not in evaluate(noise, dataset).metrics
+    scored = evaluate({}, dataset, emd=True).scores
+    assert all("EMD" in columns for columns in scored.values())
+
+
+# What may be missing
+
+
+def test_without_observers_there_are_no_rows_of_people(write_samples):
+    samples = [dataclasses.replace(sample, observer=None) for sample in write_samples(3)]
+    scores = evaluate({}, unsplit(samples)).scores
+    assert list(scores) == [row for row in REFERENCES if row not in HUMANS]
+
+
+def test_where_some_images_lack_observers_people_have_no_score_there(write_samples):
+    first, second, third = write_samples(3)
+    unknown = dataclasses.replace(second, observer=None)
+    one = dataclasses.replace(third, observer=np.zeros(len(third.fixations), int))
+    evaluation = evaluate({}, unsplit([first, unknown, one]))
+    for row in HUMANS:
+        for values in evaluation.scores[row].values():
+            assert np.isfinite(values).tolist() == [True, False, False]
+    assert evaluation.summary["half against half"]["NSS"]["n"] == 1
+    assert evaluation.summary["centre bias"]["NSS"]["n"] == 3
+
+
+@pytest.mark.parametrize("convention", ["mit", "pysaliency"])
+def test_images_without_fixations_are_scored_by_their_maps(write_samples, write_sample, convention):
+    random = np.random.default_rng(3)
+    blank = write_sample("3", (40, 60), density=random.integers(1, 256, (20, 30)).astype(np.uint8))
+    looked = write_samples(3)
+    evaluation = evaluate(noise, unsplit([*looked, blank]), convention=convention)
+    for metric, values in evaluation.scores["model"].items():
+        known = [True, True, True, metric in ("KL", "CC", "SIM")]
+        assert np.isfinite(values).tolist() == known, metric
+    only_maps = evaluate(noise, unsplit([blank]), convention=convention)
+    assert only_maps.metrics == ["KL", "CC", "SIM"]
+    assert list(only_maps.scores) == ["model", "centre bias", "Gaussian centre"]
+
+
+def test_a_density_map_of_another_size_is_met_as_it_is(write_sample):
+    random = np.random.default_rng(4)
+    density = random.integers(1, 256, (20, 30)).astype(np.uint8)
+    points = random.random((10, 2)) * (60, 40)
+    sample = write_sample("0", (40, 60), points, density=density)
+    doubled = np.repeat(np.repeat(np.float64(density), 2, axis=0), 2, axis=1)
+    scores = evaluate(lambda image: doubled, unsplit([sample])).scores["model"]
+    assert scores["KL"][0] == pytest.approx(0, abs=1e-6)
+    assert scores["CC"][0] == pytest.approx(1, abs=1e-6)
+    assert scores["NSS"][0] == metrics.nss(doubled, points)
+
+
+def test_dropped_fixations_of_the_scored_images_are_counted(write_samples):
+    samples = [
+        dataclasses.replace(sample, dropped=number + 1)
+        for number, sample in enumerate(write_samples(4))
+    ]
+    dataset = Dataset("made", {"train": samples[:2], "test": samples[2:]})
+    assert evaluate({}, dataset).dropped == 3 + 4
+    assert evaluate({}, dataset, "all").dropped == 1 + 2 + 3 + 4
+
+
+# Errors
+
+
+@pytest.fixture(autouse=True)
+def _no_hang():
+    """Ends a test that takes over a minute."""
+
+    def fail(number, frame):
+        raise TimeoutError("this takes over a minute")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("row", REFERENCES)
+def test_a_model_cannot_be_called_as_a_reference_row(write_samples, row):
+    with pytest.raises(ValueError, match=f"a model cannot be called '{row}'.*rename"):
+        evaluate({"model": pytest.fail, row: pytest.fail}, unsplit(write_samples(1)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_map_without_a_score_is_told_with_its_image_and_model(write_samples, workers):
+    def predict(image):
+        return noise(image) - 0.5 * (image.stem == "3")
+
+    models = {"fine": noise, "my-maps": predict}
+    with pytest.raises(ValueError, match=r"3\.png: the map of my-maps has no score: .*negative"):
+        evaluate(models, unsplit(write_samples(6)), workers=workers)
+    assert multiprocessing.active_children() == []
+
+
+def test_what_a_predictor_raises_arrives_as_itself(write_samples):
+    def predict(image):
+        raise ZeroDivisionError(image.stem)
+
+    with pytest.raises(ZeroDivisionError, match="0"):
+        evaluate(predict, unsplit(write_samples(3)), workers=2)
+    assert multiprocessing.active_children() == []
+
+
+def test_an_unreadable_image_is_named(write_samples):
+    samples = write_samples(3)
+    samples[1].image.write_text("no image")
+    with pytest.raises(ValueError, match=r"1\.png: not a readable image"):
+        evaluate({}, unsplit(samples))
+    samples[1].image.unlink()
+    with pytest.raises(FileNotFoundError, match=r"1\.png"):
+        evaluate({}, unsplit(samples))
+
+
+def test_an_unreadable_ground_truth_is_named(write_samples, write_sample):
+    samples = write_samples(2)
+    dataset = Dataset("made", {"train": samples, "test": [write_sample("looked at by nobody")]})
+    with pytest.raises(ValueError, match=r"nobody\.png: there is neither a density map nor a fix"):
+        evaluate({}, dataset)
+    empty = write_sample("4", density=np.zeros((40, 60), np.uint8))
+    with pytest.raises(ValueError, match=r"map of 4\.png: the density map is empty"):
+        evaluate({}, Dataset("made", {"train": samples, "test": [empty]}))
+
+
+class Fatal:
+    """Ends the process that it is sent to."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_worker_that_dies_is_told_and_nothing_hangs(write_samples):
+    def predict(image):
+        return Fatal() if image.stem == "3" else noise(image)
+
+    with pytest.raises(ChildProcessError, match=r"a worker died.*fewer --workers"):
+        evaluate(predict, unsplit(write_samples(12)), workers=2)
+    assert multiprocessing.active_children() == []
