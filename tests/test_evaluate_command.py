@@ -20,11 +20,11 @@ def write_dataset(folder, seed):
     lines = ["image,x,y,observer"]
     for split, count in (("train", 3), ("test", 4)):
         for number in range(count):
-            name = f"{split}/{folder.name}_{number}.png"
+            name = f"{split}/{folder.name}_{split}_{number}.png"
             (folder / "images" / split).mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(folder / "images" / name), np.zeros((*SIZE, 3), np.uint8))
             centre = random.uniform((16, 12), (48, 36))
-            points = random.normal(centre, 6, (15, 2)).clip(0, np.array(SIZE[::-1]) - 1)
+            points = random.normal(centre, 2, (15, 2)).clip(0, np.array(SIZE[::-1]) - 1)
             lines += [f"{name},{x},{y},{n % 3}" for n, (x, y) in enumerate(points)]
     (folder / "fixations.csv").write_text("\n".join(lines) + "\n")
 
@@ -119,13 +119,13 @@ def test_two_folders_of_one_name_are_told_apart(place, capsys):
 
 
 def test_what_was_scored_is_kept_when_a_later_dataset_fails(place, capsys):
-    bad = next((place / "noise").glob("two_2*"))
+    bad = next((place / "noise").glob("two_test_2*"))
     np.save(bad, -np.ones((4, 4)))
     status, _, told = run(
         capsys, "--maps", "noise", "--data", "one", "--data", "two", "--json", "scores.json"
     )
     assert status == 1
-    assert "two_2" in told
+    assert "two_test_2" in told
     assert "negative" in told
     found = json.loads((place / "scores.json").read_text())["evaluations"]
     assert [evaluation["dataset"] for evaluation in found] == ["one"]
@@ -139,7 +139,7 @@ def test_what_was_scored_is_kept_when_a_later_dataset_fails(place, capsys):
         (["--maps", "nowhere", "--data", "one"], "nowhere"),
         (["--maps", "one", "--data", "one"], "one"),
         (["--maps", "truth", "--data", "one", "--split", "val"], "it has train, test"),
-        (["--maps", "truth", "--data", "one", "--split", "train"], "one_0"),
+        (["--maps", "truth", "--data", "one", "--split", "train"], "one_train_0"),
         (["--maps", "truth", "--data", "one", "--json", "noise"], "is a folder"),
     ],
 )
