@@ -176,7 +176,12 @@ def _box_plots(evaluation, metric, salt):
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    columns = {row: scores[metric] for row, scores in evaluation.scores.items() if metric in scores}
+    # Another image's KL and IG would leave no room to tell the others apart.
+    columns = {
+        row: scores[metric]
+        for row, scores in evaluation.scores.items()
+        if metric in scores and row != OTHER_IMAGE
+    }
     finite = [values[np.isfinite(values)] for values in columns.values()]
     settings = {
         "svg.fonttype": "none",
