@@ -33,7 +33,7 @@ def tables(evaluation):
 
 
 def _table(title, metrics, rows, cell):
-    # Narrow, so that ten columns fit into a terminal of 80: two header lines, values of 6 letters.
+    # Narrow, so that ten columns fit into a terminal of 80.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", overflow="fold")
     for metric in metrics:
@@ -65,6 +65,5 @@ def _half(estimate):
 
 def _number(value, digits=3, sign="-"):
     if math.isfinite(value):
-        digits = min(digits, 2) if abs(value) >= 10 else digits
         return f"{value:{sign}.{digits}f}"
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
