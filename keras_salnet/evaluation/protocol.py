@@ -1,7 +1,6 @@
 """A dataset x models → scores: what is scored, and against what."""
 
 import contextlib
-import itertools
 import multiprocessing
 import signal
 from collections import deque
@@ -195,11 +194,16 @@ def _start_worker():
     threadpool_limits(1)  # the processes are enough for all cores
 
 
+def _alone(function, task):
+    with threadpool_limits(1, "blas"):  # as in a worker: threads add in another order
+        return function(*task)
+
+
 @contextlib.contextmanager
 def _mapping(workers):
     """A function (function, argument tuples) → results in their order, by so many processes."""
     if workers == 1:
-        yield itertools.starmap
+        yield lambda function, tasks: (_alone(function, task) for task in tasks)
         return
     # Not forked: TensorFlow's threads do not survive it.
     spawn = multiprocessing.get_context("spawn")

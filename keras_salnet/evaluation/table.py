@@ -33,7 +33,7 @@ def tables(evaluation):
 
 
 def _table(title, metrics, rows, cell):
-    # Narrow, so that ten columns fit into a terminal of 80: two header lines, values of 6 letters.
+    # Narrow, so that ten columns fit into a terminal of 80.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", overflow="fold")
     for metric in metrics:
@@ -66,6 +66,5 @@ def _half(estimate):
 def number(value, digits=3, sign="-"):
     """A float as tables show it: rounded, "−∞", or "–" for NaN; `sign` is as of format strings."""
     if math.isfinite(value):
-        digits = min(digits, 2) if abs(value) >= 10 else digits
         return f"{value:{sign}z.{digits}f}"
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
