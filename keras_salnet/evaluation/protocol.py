@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from keras_salnet.data.density import fixation_density
 from keras_salnet.data.integrity import no_progress
@@ -194,16 +194,19 @@ def _start_worker():
     threadpool_limits(1)  # the processes are enough for all cores
 
 
-def _alone(function, task):
-    with threadpool_limits(1, "blas"):  # as in a worker: threads add in another order
-        return function(*task)
-
-
 @contextlib.contextmanager
 def _mapping(workers):
     """A function (function, argument tuples) → results in their order, by so many processes."""
     if workers == 1:
-        yield lambda function, tasks: (_alone(function, task) for task in tasks)
+        threads = ThreadpoolController()
+
+        def alone(function, tasks):
+            for task in tasks:
+                with threads.limit(limits=1, user_api="blas"):  # several add in another order
+                    result = function(*task)
+                yield result
+
+        yield alone
         return
     # Not forked: TensorFlow's threads do not survive it.
     spawn = multiprocessing.get_context("spawn")
