@@ -89,7 +89,7 @@ class Dataset:
 def descriptions():
     """The public datasets that are described: name → its TOML as a dict, sorted by name.
 
-    Each has `name`, `title`, `licence`, `url`, `citation`, `layout` and what its reader needs; the
+    Each has `name`, `title`, `licence`, `url`, `citation`, `splits` and what its reader needs; the
     keys are explained in ``datasets/README.md``.
     """
     for folder in _DESCRIPTION_FOLDERS:

@@ -585,7 +585,7 @@ def test_descriptions_are_complete():
     }
     for name, table in described.items():
         assert table["name"] == name
-        assert table["layout"] in LAYOUTS
+        assert table.get("layout") in (None, *LAYOUTS)
         masks_only = name in ("duts", "ecssd", "hku_is")
         sigmas = table.keys() & {"sigma", "sigma_of_width", "sigma_degrees"}
         assert len(sigmas) == (0 if masks_only else 1)
@@ -653,6 +653,13 @@ def test_a_copy_of_mit1003(tmp_path, copy_of, write_image, write_mask, recording
     assert sample.sigma == 35
     assert sample.density.name == "i05june05_fixMap.jpg"
     assert check(dataset) is dataset
+
+
+def test_a_copy_of_mit1003_as_osie(tmp_path, copy_of, write_osie):
+    write_osie(tmp_path, [("i1.jpeg", LOOKS), ("i2.jpeg", LOOKS)])
+    dataset = copy_of("mit1003", train=1, val=1)
+    assert dataset["val"][0].fixations.tolist() == [[1, 2], [7, 5], [0, 0]], "with the first"
+    assert dataset["val"][0].sigma == 35
 
 
 def test_a_copy_of_cat2000(tmp_path, copy_of, write_image, write_mask, caplog):
