@@ -1,4 +1,4 @@
-"""Maps as pictures: greyscale, heat map, overlay."""
+"""Maps as pictures: greyscale, heat map, overlay, difference."""
 
 from pathlib import Path
 
@@ -70,6 +70,44 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     cover = opacity * np.sqrt(to_grey(saliency)[..., None] / 255)
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
     return np.round(blended).astype(np.uint8)
+
+
+def difference(saliency, density):
+    """Where a prediction says too much, in red, and where too little, in blue; white where it fits.
+
+    Both are compared as densities, divided by their sums. The strongest colours stand for a
+    difference as large as the higher peak of the two, and as in `overlay` smaller ones are raised
+    by the square root.
+
+    Args:
+        saliency: (H, W) floats ≥ 0, the prediction.
+        density: (H, W) floats ≥ 0, the ground truth.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the sizes differ.
+
+    Example:
+        >>> difference(np.array([[1, 0, 1]]), np.array([[0, 1, 1]])).tolist()
+        [[[103, 0, 31], [5, 48, 97], [247, 246, 246]]]
+    """
+    from matplotlib import colormaps
+
+    if saliency.shape != density.shape:
+        raise ValueError(f"saliency {saliency.shape} must have density's size {density.shape}.")
+    saliency, density = _to_density(saliency), _to_density(density)
+    change = (saliency - density) / max(saliency.max(), density.max())  # -1 … 1
+    change = np.sign(change) * np.sqrt(np.abs(change))
+    return colormaps["RdBu_r"]((change + 1) / 2, bytes=True)[..., :3]
+
+
+def _to_density(saliency):
+    """Divided by its sum; uniform where that is 0."""
+    saliency = np.asarray(saliency, np.float64)
+    total = saliency.sum()
+    return saliency / total if total > 0 else np.full(saliency.shape, 1 / saliency.size)
 
 
 def write_picture(path, picture):

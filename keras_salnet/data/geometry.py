@@ -117,9 +117,11 @@ def resize(image, size):
         size: (height, width).
 
     Returns:
-        (height, width, C) float32.
+        (height, width, C) float32, or float64 of a float64 image.
     """
-    image = np.asarray(image, np.float32)
+    image = np.asarray(image)
+    if image.dtype != np.float64:
+        image = image.astype(np.float32)
     smaller = (min(image.shape[0], size[0]), min(image.shape[1], size[1]))
     for target, interpolation in ((smaller, cv2.INTER_AREA), (tuple(size), cv2.INTER_LINEAR)):
         if image.shape[:2] != target:

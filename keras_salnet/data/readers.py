@@ -167,7 +167,7 @@ def _with_partners(samples, kind, folder):
         partners |= _by_stem(path for path in files if path.suffix.lower() == ".mat")
     lonely = sorted(partners.keys() - {sample.name for sample in samples})
     if lonely:
-        logger.warning("%s: %d files belong to no image: %s", folder, len(lonely), _some(lonely))
+        logger.warning("%s: %d files belong to no image: %s", folder, len(lonely), some(lonely))
     return [
         dataclasses.replace(
             sample, **{kind: partners.get(sample.name, folder / f"{sample.name}.png")}
@@ -176,7 +176,8 @@ def _with_partners(samples, kind, folder):
     ]
 
 
-def _some(names):
+def some(names):
+    """The first few names of a list, for a message."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 

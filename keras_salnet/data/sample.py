@@ -266,7 +266,10 @@ def _decode(path, flags):
         raise FileNotFoundError(f"{path}: there is no such file.")
     # imread knows no file names outside the locale's encoding; imdecode needs none.
     data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, flags) if data.size else None
+    try:
+        image = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:  # more than 2³⁰ pixels, as a damaged header may say
+        image = None
     if image is None:
         raise ValueError(f"{path}: not a readable image; it may be truncated or of another format.")
     return image

@@ -68,7 +68,8 @@ class Evaluation:
         95 % interval ``low`` … ``high``.
 
         Half of the observers are no strict ceiling, so that it may exceed 1. Metrics by which half
-        against half is no better than the centre bias are left out: there is no way between them.
+        against half is not better than the centre bias beyond doubt, its interval, are left out:
+        there is no way between them.
         """
         fractions = {}
         for model, metric in itertools.product(self.models, METRICS):
@@ -76,10 +77,12 @@ class Evaluation:
             if None in means:
                 continue
             (at, low, high), (ats, lows, highs) = zip(*means, strict=True)
-            if (high - low) * (1 if METRICS[metric] else -1) > 0 and np.isfinite([at, low]).all():
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    fraction = (at - low) / (high - low), (ats - lows) / (highs - lows)
-                fractions.setdefault(model, {})[metric] = _estimate("fraction", *fraction)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                way, ways = high - low, highs - lows
+                better, _ = interval(ways if METRICS[metric] else -ways)
+                if better > 0 and np.isfinite([at, way]).all():
+                    fraction = _estimate("fraction", (at - low) / way, (ats - lows) / ways)
+                    fractions.setdefault(model, {})[metric] = fraction
         return fractions
 
     @functools.cached_property

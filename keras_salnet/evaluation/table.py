@@ -46,24 +46,25 @@ def _table(title, metrics, rows, cell):
 
 
 def _mean_cell(estimate):
-    return _number(estimate["mean"]), f"±{_number(_half(estimate))}"
+    return number(estimate["mean"]), f"±{number(_half(estimate))}"
 
 
 def _fraction_cell(estimate):
-    return _number(100 * estimate["fraction"], 0), f"±{_number(100 * _half(estimate), 0)}"
+    return number(100 * estimate["fraction"], 0), f"±{number(100 * _half(estimate), 0)}"
 
 
 def _difference_cell(estimate):
     p = estimate["p"]
     p = "–" if p is None else "p<0.01" if p < 0.01 else f"p={p:.2f}"
-    return _number(estimate["difference"], sign="+"), f"±{_number(_half(estimate))}", p
+    return number(estimate["difference"], sign="+"), f"±{number(_half(estimate))}", p
 
 
 def _half(estimate):
     return (estimate["high"] - estimate["low"]) / 2
 
 
-def _number(value, digits=3, sign="-"):
+def number(value, digits=3, sign="-"):
+    """A float as tables show it: rounded, "−∞", or "–" for NaN; `sign` is as of format strings."""
     if math.isfinite(value):
-        return f"{value:{sign}.{digits}f}"
+        return f"{value:{sign}z.{digits}f}"
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

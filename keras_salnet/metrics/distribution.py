@@ -98,7 +98,7 @@ def correlation_coefficient(saliency, density, *, convention="mit"):
     check_convention(convention)
     saliency, density = check_maps(saliency, density)
     (p, p_mean, p_squares), (g, g_mean, g_squares) = center(saliency), center(density)
-    products = sum(float(dot(s - p_mean, d - g_mean)) for s, d in blocks(p, g))
+    products = sum(dot(s - p_mean, d - g_mean) for s, d in blocks(p, g))
     return float(np.clip(products / (np.sqrt(p_squares) * np.sqrt(g_squares) or 1), -1, 1))
 
 
