@@ -20,7 +20,7 @@ from keras_salnet.training.recipes import RECIPES
 
 RUNS = Path("runs")
 
-# For an option that is absent unless given, so that its help prints no default of None.
+# For an option that is absent unless given.
 _OPTIONAL = {"default": argparse.SUPPRESS}
 
 # What a user's own mistake or machine raises: told in one line, without a traceback.
@@ -95,9 +95,17 @@ def _parser():
     return parser
 
 
+class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Leaves out the defaults that say nothing."""
+
+    def _get_help_string(self, action):
+        says_nothing = action.default in (None, []) or action.default is False
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
 def _add_command(commands, name, function, help):
     parser = commands.add_parser(
-        name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name, help=help, description=help, formatter_class=_HelpWithDefaults
     )
     parser.set_defaults(command=function)
     return parser
@@ -355,12 +363,12 @@ def _add_evaluate(commands):
         help="processes that compute scores",
     )
     for kind, what in (
-        ("report", "a page with tables, distributions and examples, as HTML,"),
+        ("report", "a page with tables, distributions and examples, as HTML"),
         ("json", "all results as JSON"),
         ("csv", "each image's scores as CSV"),
     ):
         parser.add_argument(
-            f"--{kind}", type=Path, metavar="FILE", help=f"write {what} there", **_OPTIONAL
+            f"--{kind}", type=Path, metavar="FILE", help=f"file to write: {what}", **_OPTIONAL
         )
 
 
