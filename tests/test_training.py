@@ -735,7 +735,7 @@ def test_skip_bad_scores_the_rest(run, broken, tmp_path, capsys):
     assert main(command) == 1
     assert BAD[2] in capsys.readouterr().err
     assert main([*command, "--skip-bad"]) == 0
-    written = json.loads((tmp_path / "scores.json").read_text())
+    (written,) = json.loads((tmp_path / "scores.json").read_text())["evaluations"]
     assert written["images"] == ["test_0000", "test_0002"]
 
 
@@ -822,7 +822,8 @@ def test_default_command_beats_the_centre_bias(tmp_path):
     root = Path(__file__).parents[1]
     for command in (["train.py", "--epochs", "10", "--out", "run"], ["evaluate.py", "run"]):
         subprocess.run([sys.executable, root / command[0], *command[1:]], check=True, cwd=tmp_path)
-    summary = json.loads((tmp_path / "run" / "evaluation.json").read_text())["summary"]
+    (evaluation,) = json.loads((tmp_path / "run" / "evaluation.json").read_text())["evaluations"]
+    summary = evaluation["summary"]
     model, bias = summary["run"], summary["centre bias"]
     assert model["CC"]["mean"] > bias["CC"]["mean"] + 0.2
     assert model["NSS"]["mean"] > bias["NSS"]["mean"] + 1
