@@ -191,8 +191,20 @@ def _columns(images, rows):
 
 
 def _start_worker():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends this
     threadpool_limits(1)  # the processes are enough for all cores
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """Processes started inside do not hear Ctrl-C, which ends this one, and so them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -216,7 +228,8 @@ def _mapping(workers):
         def mapped(function, tasks):
             running = deque()
             for task in tasks:
-                running.append(pool.submit(function, *task))
+                with _without_interrupts():
+                    running.append(pool.submit(function, *task))
                 if len(running) > 2 * workers:
                     yield running.popleft().result()
             while running:
