@@ -240,7 +240,7 @@ def _box_plots(evaluation, metric, salt):
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg)  # would apply to the whole page
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every figure, and never referred to
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and never referred to
     for stand_in, styled in zip(_STAND_INS, _STYLED, strict=True):
         svg = svg.replace(f": {stand_in}", f": {styled}")
     medians = (
