@@ -173,7 +173,7 @@ class _Figure(NamedTuple):
 
 def _box_plots(evaluation, metric, salt):
     """How a metric is distributed over the images, in each row of scores."""
-    from matplotlib import rc_context
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     # Another image's KL and IG would leave no room to tell the others apart.
@@ -189,9 +189,9 @@ def _box_plots(evaluation, metric, salt):
         "text.parse_math": False,
         "font.size": 12,
     }
-    with rc_context(settings), warnings.catch_warnings():
+    with style.context(["default", settings]), warnings.catch_warnings():
         # A name's letters may lack in matplotlib's font; the browser draws them.
-        warnings.filterwarnings("ignore", "Glyph")
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
         figure = Figure(figsize=(4.7, 0.4 + 0.42 * len(columns)), layout="constrained")
         axes = figure.subplots()
         line = {"color": _INK}
@@ -240,7 +240,7 @@ def _box_plots(evaluation, metric, salt):
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg)  # would apply to the whole page
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every figure, and never referred to
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and never referred to
     for stand_in, styled in zip(_STAND_INS, _STYLED, strict=True):
         svg = svg.replace(f": {stand_in}", f": {styled}")
     medians = (
