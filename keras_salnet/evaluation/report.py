@@ -286,21 +286,21 @@ def _examples(evaluation, model, predict):
 
 def _pictures(sample, predict):
     """What is shown of an image: title → `_Picture`."""
-    image, gaze = sample.read_image(), sample.read_gaze()
+    image, points = sample.read_image(), sample.read_fixations()
     full = image.shape[:2]
     scale = min(1, _PICTURE_SIDE / max(full))
     size = tuple(max(1, round(scale * side)) for side in full)
-    density = resized(sample.read_density(full), size)
+    density = sample.read_density_in(size)
     saliency = resized(np.asarray(predict(sample.image), np.float64), size)
     saliency = saliency - min(0, saliency.min())
     image = resize(image, size).round().astype(np.uint8)
     shown = image.copy()
-    eighths = Fit(full, size).points(gaze.points) * 8
+    eighths = 8 * Fit(full, size).points(points)  # OpenCV takes whole numbers
     for point in eighths.round().astype(int).tolist():
         for radius, colour in ((22, (0, 0, 0)), (15, (255, 255, 255))):
             cv2.circle(shown, point, radius, colour, cv2.FILLED, cv2.LINE_AA, shift=3)
     pictures = {
-        "Image and fixations" if len(gaze.points) else "Image": shown,
+        "Image and fixations" if len(points) else "Image": shown,
         "Ground truth": overlay(image, density),
         "Prediction": overlay(image, saliency),
         "Difference": difference(saliency, density),
