@@ -140,8 +140,10 @@ def test_differences_are_those_of_densities_whatever_their_scales(saliency):
     for scaled in (4 * saliency, saliency / 1024):
         assert np.array_equal(difference(scaled, density), expected)
         assert np.array_equal(difference(density[::-1], scaled[::-1]), expected)
-    grey = to_grey(saliency), to_grey(density)  # whose sums no uint8 holds
-    assert np.array_equal(difference(*grey), difference(*map(np.float64, grey)))
+    grey = to_grey(saliency), to_grey(density)
+    for dtype in (np.uint8, np.float16):  # which do not hold the sums
+        found = difference(*(levels.astype(dtype) for levels in grey))
+        assert np.array_equal(found, difference(*map(np.float64, grey)))
 
 
 def test_the_higher_peak_of_the_two_has_the_strongest_colour_and_a_quarter_half_of_it():
