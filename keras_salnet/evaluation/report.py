@@ -120,7 +120,7 @@ def write_report(evaluations, predictors, path):
         models=_union(evaluation.models for evaluation in evaluations),
         datasets=_union([evaluation.dataset] for evaluation in evaluations),
         conventions=_union([evaluation.convention] for evaluation in evaluations),
-        references=REFERENCES,
+        references=[row for row in REFERENCES if any(row in e.scores for e in evaluations)],
         more_is_better=METRICS,
         few_metrics=_FEW_METRICS,
         about_conventions=_CONVENTIONS,
