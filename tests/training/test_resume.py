@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from keras_salnet import models
-from keras_salnet.data import popout
+from keras_salnet.data import load_dataset, popout
 from keras_salnet.training import fit
+from keras_salnet.training.callbacks import StopAtNaN
+from keras_salnet.training.recipes import POPOUT
 
 NARROW = {"num_rga": 0, "filters": 8}
 
@@ -123,20 +125,63 @@ def worker(displays, tmp_path_factory):
     return work
 
 
+def weights(run):
+    return models.load_model(run / "model.keras").get_weights()
+
+
 def contents(run):
     return {path.relative_to(run) for path in run.rglob("*") if "logs" not in path.parts}
 
 
-def test_a_run_killed_again_and_again_ends_as_one_left_alone(worker, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_run_killed_again_and_again_ends_as_one_left_alone(worker, tmp_path, backend):
+    pytest.importorskip(backend)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert worker("never", whole) == 0
+    assert worker("never", whole, backend) == 0
     for moment in ("first epoch", "thawed epoch", "history", "record", "best", "export", "end"):
-        assert worker(moment, killed) == -signal.SIGKILL, moment
+        assert worker(moment, killed, backend) == -signal.SIGKILL, moment
     with pytest.raises(ValueError, match="is finished"):
         fit.resume(killed)
     assert contents(killed) == contents(whole)
     for name in ("config.json", "history.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
-    ours, theirs = (models.load_model(run / "model.keras").get_weights() for run in (killed, whole))
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for ours, theirs in zip(weights(killed), weights(whole), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
+    """The same within one process, and without `deterministic`, so not to the last bit."""
+    for name in ("export_savedmodel", "export_tflite", "plot_curves"):
+        monkeypatch.setattr(fit, name, lambda *arguments: None)
+    recipe = POPOUT.replace(
+        model_args=NARROW,
+        input_size=(32, 32),
+        epochs=3,
+        batch_size=2,
+        augment=True,
+        accumulate=2,
+        ema=0.8,
+        encoder_rate=0.5,
+    )
+    dataset = load_dataset(displays)
+    whole = fit.train(recipe, dataset, tmp_path / "whole", seed=3)
+
+    class Interrupting(StopAtNaN):
+        def on_train_batch_end(self, batch, logs=None):
+            if (self.epoch, batch) == (2, 1):
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit, "StopAtNaN", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            fit.train(recipe, dataset, tmp_path / "run", seed=3)
+    with (tmp_path / "run" / "history.csv").open("a") as file:
+        file.write("2,0.1")
+    (tmp_path / "run" / ".best-0123abcd.weights.h5").write_bytes(b"half")
+    run = fit.resume(tmp_path / "run")
+    assert contents(run) == contents(whole)
+    for ours, theirs in zip(weights(run), weights(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    ours, theirs = (np.loadtxt(r / "history.csv", delimiter=",", skiprows=1) for r in (run, whole))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
