@@ -573,6 +573,35 @@ def _add_datasets(commands):
         "Decode every file of a dataset and see that image and ground truth belong together.",
     )
     check.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    prepare = _add_command(
+        actions,
+        "prepare",
+        _datasets_prepare,
+        "Decode and resize a dataset once for all trainings. The folder that it leaves can be "
+        "given as --data; run again after an interruption, it goes on where it was.",
+    )
+    prepare.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    prepare.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder to make or complete"
+    )
+    prepare.add_argument(
+        "--size", type=_size, default="256", metavar="SIZE", help="network's frame, as 240x320"
+    )
+    prepare.add_argument(
+        "--fit", choices=["stretch", "pad"], default="stretch", help="images into it"
+    )
+    prepare.add_argument(
+        "--workers",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that decode",
+    )
+    prepare.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images with bad files instead of stopping",
+    )
 
 
 def _datasets(arguments):
@@ -586,6 +615,30 @@ def _datasets(arguments):
 def _datasets_check(arguments):
     _checked_dataset(arguments.data, skip_bad=False)
     print("Every file can be used.")
+
+
+def _datasets_prepare(arguments):
+    if not util.find_spec("tensorflow"):
+        raise ModuleNotFoundError(
+            "prepare needs TensorFlow, which writes the records; run it where that is installed. "
+            "Training from them does not need it."
+        )
+    dataset = _checked_dataset(arguments.data, arguments.skip_bad)
+    _import_tensorflow_quietly()
+
+    from rich.console import Console
+
+    from keras_salnet.data import prepare
+
+    out = prepare(
+        dataset,
+        arguments.out,
+        frame=arguments.size,
+        fit=arguments.fit,
+        workers=arguments.workers,
+        track=_progress(Console(stderr=True)),
+    )
+    print(f"Prepared: {out}\nNext: keras-salnet train --data {out}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from keras_salnet.data.datasets import Dataset, load_dataset
 from keras_salnet.data.integrity import check
+from keras_salnet.data.preparation import prepare
 from keras_salnet.data.sample import Sample
 
-__all__ = ["Dataset", "Sample", "check", "load_dataset"]
+__all__ = ["Dataset", "Sample", "check", "load_dataset", "prepare"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keras_salnet.data import popout, readers
 from keras_salnet.data.sample import image_size_if_readable
+from keras_salnet.data.shards import is_prepared, read_prepared
 
 # Where the datasets' TOML files are: beside the package in a checkout and an editable install,
 # inside it in a wheel.
@@ -159,6 +160,7 @@ def load_dataset(data="popout"):
             - a dataset's folder. One named as one of `descriptions()` is read by its description;
               of any other the layout is detected, σ is 3 % of the image's width and, where there
               are no splits, the last tenth by file name is for validation;
+            - a folder that `keras_salnet.data.prepare` made of a dataset;
             - a TOML file of one's own, with the same keys; its `path` is the folder (relative to
               the file, and by default the file's own);
             - a name of `descriptions()`: its folder of this name is looked for in the folder
@@ -205,6 +207,8 @@ def _home(name, public):
 
 
 def _read(folder, name, source, description):
+    if is_prepared(folder):
+        return Dataset(*read_prepared(folder), source)
     layout = description.get("layout") or readers.detect_layout(folder)
     places = {key: description[key] for key in _PLACES if key in description}
     _, read = readers.LAYOUTS[layout]
