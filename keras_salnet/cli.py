@@ -115,8 +115,18 @@ def _add_train(commands):
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
     _add_data_arguments(
         parser,
-        "'popout': the embedded displays, with a small recipe of their own",
-        default="popout",
+        "'popout': the embedded displays, with a small recipe of their own (default: popout); may "
+        "be repeated, to train on several together",
+        action="append",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--weights",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="how many times an epoch shows each training image, for each --data (default: once)",
+        **_OPTIONAL,
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_OPTIONAL)
@@ -216,7 +226,8 @@ def _size(text):
 
 def _train(arguments):
     given = vars(arguments)
-    recipe = RECIPES["popout" if arguments.data == "popout" else arguments.model]
+    data = _weighted(given.get("data", ["popout"]), given.get("weights"))
+    recipe = RECIPES["popout" if data == "popout" else arguments.model]
     if "init" in given:
         recipe = recipe.replace(**_shape_of_run(arguments.init))
     changes = {
@@ -238,7 +249,7 @@ def _train(arguments):
 
     from keras_salnet.data import load_dataset
 
-    dataset = load_dataset(arguments.data)
+    dataset = load_dataset(data)
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     _start_keras()
@@ -256,6 +267,17 @@ def _train(arguments):
         track=_progress(Console(stderr=True)),
     )
     print(_training_summary(out))
+
+
+def _weighted(data, weights):
+    """What `load_dataset` takes: one name, or a list with each as many times as its weight."""
+    weights = weights or [1] * len(data)
+    if len(weights) != len(data):
+        raise ValueError(
+            f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}."
+        )
+    data = [name for name, weight in zip(data, weights, strict=True) for _ in range(weight)]
+    return data[0] if len(data) == 1 else data
 
 
 def _shape_of_run(init):
@@ -430,10 +452,10 @@ def _evaluate(arguments):
 
 
 def _data_of_runs(predictors):
-    data = {predictor.config.get("data") for predictor in predictors.values()}
-    if len(data) != 1 or None in data:
+    found = [predictor.config.get("data") for predictor in predictors.values()] or [None]
+    if found[0] is None or found.count(found[0]) != len(found):
         raise ValueError("what to score on is not known from the models; give --data.")
-    return list(data)
+    return list(dict.fromkeys(found[0] if isinstance(found[0], list) else found[:1]))
 
 
 def _add_predict(commands):

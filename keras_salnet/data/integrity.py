@@ -49,7 +49,7 @@ def check(dataset, skip_bad=False, track=no_progress):
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
             a split has nothing left.
     """
-    samples = dataset["all"]
+    samples = list(dict.fromkeys(dataset["all"]))  # those that are trained on twice, once
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(_problems, samples)
         bad = {
