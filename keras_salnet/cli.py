@@ -138,7 +138,17 @@ def _add_train(commands):
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
     _add_data_arguments(
         parser,
-        "'popout': the embedded displays, with a small recipe of their own (default: popout)",
+        "'popout': the embedded displays, with a small recipe of their own (default: popout); may "
+        "be repeated, to train on several together",
+        action="append",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--weights",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="how many times an epoch shows each training image, for each --data (default: once)",
         **_OPTIONAL,
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
@@ -301,7 +311,7 @@ def _resume(resume, **others):
 
 
 def _begin(given):
-    data = given.get("data", "popout")
+    data = _weighted(given.get("data", ["popout"]), given.get("weights"))
     recipe = RECIPES["popout" if data == "popout" else given.get("model", "vggrga")]
     if "init" in given:
         recipe = recipe.replace(**_shape_of_run(given["init"]))
@@ -344,6 +354,17 @@ def _training_progress():
     from rich.console import Console
 
     return _progress(Console(stderr=True))
+
+
+def _weighted(data, weights):
+    """What `load_dataset` takes: one name, or a list with each as many times as its weight."""
+    weights = weights or [1] * len(data)
+    if len(weights) != len(data):
+        raise ValueError(
+            f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}."
+        )
+    data = [name for name, weight in zip(data, weights, strict=True) for _ in range(weight)]
+    return data[0] if len(data) == 1 else data
 
 
 def _shape_of_run(init):
@@ -518,10 +539,10 @@ def _evaluate(arguments):
 
 
 def _data_of_runs(predictors):
-    data = {predictor.config.get("data") for predictor in predictors.values()}
-    if len(data) != 1 or None in data:
+    found = [predictor.config.get("data") for predictor in predictors.values()] or [None]
+    if found[0] is None or found.count(found[0]) != len(found):
         raise ValueError("what to score on is not known from the models; give --data.")
-    return list(data)
+    return list(dict.fromkeys(found[0] if isinstance(found[0], list) else found[:1]))
 
 
 def _add_predict(commands):
@@ -661,6 +682,35 @@ def _add_datasets(commands):
         "Decode every file of a dataset and see that image and ground truth belong together.",
     )
     check.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    prepare = _add_command(
+        actions,
+        "prepare",
+        _datasets_prepare,
+        "Decode and resize a dataset once for all trainings. The folder that it leaves can be "
+        "given as --data; run again after an interruption, it goes on where it was.",
+    )
+    prepare.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    prepare.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder to make or complete"
+    )
+    prepare.add_argument(
+        "--size", type=_size, default="256", metavar="SIZE", help="network's frame, as 240x320"
+    )
+    prepare.add_argument(
+        "--fit", choices=["stretch", "pad"], default="stretch", help="images into it"
+    )
+    prepare.add_argument(
+        "--workers",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that decode",
+    )
+    prepare.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images with bad files instead of stopping",
+    )
 
 
 def _datasets(arguments):
@@ -674,6 +724,30 @@ def _datasets(arguments):
 def _datasets_check(arguments):
     _checked_dataset(arguments.data, skip_bad=False)
     print("Every file can be used.")
+
+
+def _datasets_prepare(arguments):
+    if not util.find_spec("tensorflow"):
+        raise ModuleNotFoundError(
+            "prepare needs TensorFlow, which writes the records; run it where that is installed. "
+            "Training from them does not need it."
+        )
+    dataset = _checked_dataset(arguments.data, arguments.skip_bad)
+    _import_tensorflow_quietly()
+
+    from rich.console import Console
+
+    from keras_salnet.data import prepare
+
+    out = prepare(
+        dataset,
+        arguments.out,
+        frame=arguments.size,
+        fit=arguments.fit,
+        workers=arguments.workers,
+        track=_progress(Console(stderr=True)),
+    )
+    print(f"Prepared: {out}\nNext: keras-salnet train --data {out}")
 
 
 if __name__ == "__main__":

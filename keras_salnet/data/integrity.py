@@ -1,5 +1,6 @@
 """Finding what is wrong with a dataset's files before anything is computed from them."""
 
+import itertools
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from keras_salnet.data.sample import (
     read_grey,
     read_image,
 )
+from keras_salnet.data.shards import PreparedSample
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def check(dataset, skip_bad=False, track=no_progress):
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
             a split has nothing left.
     """
-    samples = dataset["all"]
+    samples = list(dict.fromkeys(dataset["all"]))  # those that are trained on twice, once
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(_problems, samples)
         bad = {
@@ -58,7 +60,8 @@ def check(dataset, skip_bad=False, track=no_progress):
     if not bad:
         logger.info("%s", dataset)
         return dataset
-    listed = "\n  ".join(problem for problems in bad.values() for problem in problems)
+    # A shard is the problem of all its samples.
+    listed = "\n  ".join(dict.fromkeys(itertools.chain.from_iterable(bad.values())))
     summary = f"{dataset.name}: {len(bad)} of {len(samples)} images cannot be used:\n  {listed}"
     if not skip_bad:
         raise ValueError(f"{summary}\nMend or remove them, or go on without them: --skip-bad.")
@@ -78,6 +81,9 @@ def check(dataset, skip_bad=False, track=no_progress):
 def _problems(sample):
     """What is wrong with a sample, a line a file; empty where it is fine."""
     problems = []
+    if isinstance(sample, PreparedSample):  # its files were checked when it was prepared
+        _try(problems, sample.shard.check)
+        return problems
     size = _try(problems, _image_size, sample.image)
     if sample.density is None and sample.fixations is None:
         problems.append(f"{sample.image}: has neither a density map nor fixations.")

@@ -102,7 +102,8 @@ def train(
             "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
         )
     for split in ("train", "val"):
-        dataset[split]  # raises where there is none, before all files are checked
+        for sample in dataset[split]:  # raises where there is none, before all files are checked
+            sample.refuse_another(recipe.input_size, recipe.fit)
     dataset = check(dataset, skip_bad, track)
     config = {
         "recipe": dataclasses.asdict(recipe),
