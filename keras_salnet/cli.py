@@ -679,9 +679,24 @@ def _add_datasets(commands):
         actions,
         "check",
         _datasets_check,
-        "Decode every file of a dataset and see that image and ground truth belong together.",
+        "Decode every file of a dataset, see that image and ground truth belong together and that "
+        "no image stands in two splits, and say what there is.",
     )
     check.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    check.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        help="folder of the public dataset of that name, where it is called otherwise",
+        **_OPTIONAL,
+    )
+    check.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="draw some images with their ground truth there, as .jpg or .png",
+        **_OPTIONAL,
+    )
     prepare = _add_command(
         actions,
         "prepare",
@@ -722,7 +737,27 @@ def _datasets(arguments):
 
 
 def _datasets_check(arguments):
-    _checked_dataset(arguments.data, skip_bad=False)
+    given = vars(arguments)
+    sheet = given.get("sheet")
+    if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise ValueError(f"--sheet {sheet}: must end as a picture does, in .png or .jpg.")
+
+    from rich.console import Console
+
+    from keras_salnet.data import load_dataset
+    from keras_salnet.data.sheet import contact_sheet
+    from keras_salnet.data.survey import survey
+    from keras_salnet.visualize import write_picture
+
+    console = Console()
+    dataset = load_dataset(arguments.data, given.get("path"))
+    found = survey(dataset, _progress(Console(stderr=True)))
+    console.print(found.table())
+    if sheet is not None:
+        write_picture(sheet, contact_sheet(dataset))
+        console.print(f"Written: {sheet}", highlight=False, soft_wrap=True)
+    if found.errors:
+        raise ValueError("\n".join(f"{dataset.name}: {error}" for error in found.errors))
     print("Every file can be used.")
 
 

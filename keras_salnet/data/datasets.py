@@ -1,6 +1,7 @@
 """Datasets: what `--data` names → samples, split."""
 
 import dataclasses
+import difflib
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ _DEFAULT_VALIDATION = 0.1
 
 _ORDER = {"train": 0, "val": 1, "test": 2}
 
-# Keys of a description: for people, and for the reader.
-_PLACES = ("images", "maps", "fixations")
+# Keys of a description: folders and files with other names, and the layout whose they are; what is
+# for people; and the rest.
+_PLACES = {**dict.fromkeys(("images", "maps", "fixations", "masks"), "folders"), "pairs": "pairs"}
 _ABOUT = {"name", "title", "licence", "url", "citation"}
 _SIGMAS = ("sigma", "sigma_of_width", "sigma_degrees")  # ways to give σ
 _SETTINGS = {"path", "layout", *_SIGMAS, "pixels_per_degree", "splits", *_PLACES}
@@ -78,7 +80,9 @@ class Dataset:
         samples = self["all"]
         sigmas = {round(s.sigma, 1) for s in samples if s.density is None and s.sigma is not None}
         if not sigmas:
-            return f"{self.name}: {sizes} images with density maps"
+            only_masks = any(s.mask for s in samples) and not any(s.density for s in samples)
+            what = "masks" if only_masks else "density maps"
+            return f"{self.name}: {sizes} images with {what}"
         sigma = "–".join(f"{value:g}" for value in sorted({min(sigmas), max(sigmas)}))
         return f"{self.name}: {sizes} images; densities from fixations with σ = {sigma} pixels"
 
@@ -104,13 +108,20 @@ def _read_description(path):
         description = tomllib.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from None
-    unknown = sorted(description.keys() - _ABOUT - _SETTINGS)
+    known = sorted(_ABOUT | _SETTINGS)
+    unknown = [f"{key}{_nearest(key, known)}" for key in description if key not in known]
     if unknown:
-        known = ", ".join(sorted(_ABOUT | _SETTINGS))
-        raise ValueError(f"{path}: unknown key {', '.join(unknown)}; the keys are {known}.")
-    for key in (*_ABOUT, "path", *_PLACES):
+        raise ValueError(
+            f"{path}: unknown key {', '.join(unknown)}; the keys are {', '.join(known)}."
+        )
+    for key in (*_ABOUT, "path"):
         if not isinstance(description.get(key, ""), str):
             raise ValueError(f"{path}: {key} must be a string, not {description[key]!r}.")
+    for key, value in _places(description).items():
+        if not value or not all(isinstance(name, str) for name in value):
+            raise ValueError(
+                f"{path}: {key} must be a string or a list of some, not {description[key]!r}."
+            )
     for key, least, most, unit in (
         ("sigma", 0.5, 1e4, "pixels"),
         ("sigma_of_width", 1e-3, 1, "parts of the image's width"),
@@ -134,11 +145,13 @@ def _read_description(path):
         raise ValueError(
             f"{path}: layout must be one of {', '.join(readers.LAYOUTS)}, not {layout!r}."
         )
-    renamed = [key for key in _PLACES if key in description]
-    if renamed and layout == "stimuli_eye":
-        raise ValueError(f"{path}: {', '.join(renamed)} cannot be renamed in stimuli_eye.")
-    if renamed:
-        description["layout"] = "folders"
+    places = _places(description)
+    for key in places:
+        layout = description.setdefault("layout", _PLACES[key])
+        if layout != _PLACES[key]:
+            raise ValueError(f"{path}: {key} is for the layout {_PLACES[key]}, not for {layout}.")
+    if len({len(names) for names in places.values()}) > 1:
+        raise ValueError(f"{path}: {', '.join(places)} must be lists of one length.")
     splits = description.get("splits")
     sizes = splits.values() if isinstance(splits, dict) else ()
     if splits is not None and not (sizes and all(type(n) is int and n > 0 for n in sizes)):
@@ -148,7 +161,19 @@ def _read_description(path):
     return description
 
 
-def load_dataset(data="popout"):
+def _nearest(word, words):
+    """What to say of a word that is none of those known."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _places(description):
+    """Key → list of the folders or files that a description names by it."""
+    named = {key: description[key] for key in _PLACES if key in description}
+    return {key: value if isinstance(value, list) else [value] for key, value in named.items()}
+
+
+def load_dataset(data="popout", folder=None):
     """Read a dataset.
 
     Nothing is decoded yet: `keras_salnet.data.check` finds what cannot be.
@@ -164,8 +189,11 @@ def load_dataset(data="popout"):
             - a TOML file of one's own, with the same keys; its `path` is the folder (relative to
               the file, and by default the file's own);
             - a list of these: they are joined, see `join`;
+            - a text file (``.txt``) of pairs of an image and its mask, see `readers.read_pairs`;
             - a name of `descriptions()`: its folder of this name is looked for in the folder
               ``data``, or the one that the environment variable KERAS_SALNET_DATA names.
+
+        folder: where the dataset of that name lies, if it is called otherwise.
 
     Returns:
         `Dataset`; training needs its splits ``train`` and ``val``.
@@ -173,7 +201,7 @@ def load_dataset(data="popout"):
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: the folder has none of the known layouts, or another number of images than its
-            splits need; the TOML file is not such a one.
+            splits need; the TOML file is not such a one; no dataset of the name is described.
 
     Example:
         >>> load_dataset("/data/osie")  # doctest: +SKIP
@@ -182,6 +210,14 @@ def load_dataset(data="popout"):
     if isinstance(data, list):
         read = {name: load_dataset(name) for name in dict.fromkeys(data)}
         return join([read[name] for name in data])
+    if folder is not None:
+        public = descriptions()
+        if _key(data) not in public:
+            raise ValueError(
+                f"{data}: is no described dataset{_nearest(_key(data), public)}; there are "
+                f"{', '.join(public)}."
+            )
+        return _read(Path(folder).expanduser(), str(data), None, public[_key(data)])
     if data == "popout":
         return _read(popout.folder(), "popout", "popout", {})
     path = Path(data).expanduser()
@@ -193,10 +229,17 @@ def load_dataset(data="popout"):
         description = _read_description(path)
         folder = path.parent / Path(description.get("path", ".")).expanduser()
         return _read(folder, description.get("name", path.stem), source, description)
+    if path.suffix == ".txt":
+        return _read(path.parent, path.stem, source, {"layout": "pairs", "pairs": path.name})
     public = descriptions()
-    if not path.exists() and str(data).lower() in public:
-        return load_dataset(_home(str(data).lower(), public))
-    return _read(path, name, source, public.get(name.lower(), {}))
+    if not path.exists() and _key(data) in public:
+        return load_dataset(_home(_key(data), public))
+    return _read(path, name, source, public.get(_key(name), {}))
+
+
+def _key(name):
+    """The name of a description that a dataset's name stands for: PASCAL-S is pascal_s."""
+    return str(name).lower().replace("-", "_")
 
 
 def join(datasets):
@@ -229,27 +272,28 @@ def join(datasets):
 
 def _home(name, public):
     home = Path(os.environ.get(_HOME_VARIABLE, _HOME)).expanduser()
-    if not (home / name).is_dir():
+    inside = sorted(home.iterdir()) if home.is_dir() else []
+    folders = [path for path in inside if _key(path.name) == name and path.is_dir()]
+    if not folders:
         raise FileNotFoundError(
             f"{name}: there is no folder {home / name}. Get the dataset from {public[name]['url']} "
             f"(licence: {public[name]['licence']}) and give its folder, or put it in {home}/ or "
             f"where {_HOME_VARIABLE} says."
         )
-    return home / name
+    return folders[-1]  # the small letters of its name sort behind capitals
 
 
 def _read(folder, name, source, description):
     if is_prepared(folder):
         return Dataset(*read_prepared(folder), source)
     layout = description.get("layout") or readers.detect_layout(folder)
-    places = {key: description[key] for key in _PLACES if key in description}
     _, read = readers.LAYOUTS[layout]
-    splits = read(folder, **places)
-    if "all" not in splits and "splits" in description:
-        found = ", ".join(splits)
-        raise ValueError(f"{folder}: is split into {found} already; leave out `splits`.")
-    if "all" in splits:
-        splits = _split(splits["all"], description.get("splits"), folder)
+    places = _places(description)
+    splits = {}
+    for names in zip(*places.values(), strict=True) if places else [()]:
+        for split, samples in read(folder, **dict(zip(places, names, strict=True))).items():
+            splits.setdefault(split, []).extend(samples)
+    splits = _split(splits, description.get("splits"), folder)
     names = sorted(splits, key=lambda split: (_ORDER.get(split, len(_ORDER)), split))
     splits = {
         split: [_with_sigma(sample, description) for sample in splits[split]] for split in names
@@ -257,25 +301,46 @@ def _read(folder, name, source, description):
     return Dataset(name, splits, source)
 
 
-def _with_sigma(sample, description):
-    sigma = description.get("sigma")
-    if "sigma_degrees" in description:
-        sigma = description["sigma_degrees"] * description["pixels_per_degree"]
-    if sigma is None and sample.density is None and (size := image_size_if_readable(sample.image)):
-        sigma = size[1] * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
-    return dataclasses.replace(sample, sigma=sigma)
+def _split(found, sizes, folder):
+    """The splits that were found, if they have these sizes; or all of their samples, cut into some.
 
-
-def _split(samples, sizes, folder):
-    """Cut a list of samples into splits of these sizes, one after the other."""
+    Folders of other names than the splits' are no splits, as CAT2000's categories. They are cut in
+    the order of their images' names, so that there are some of each in every split.
+    """
+    if "all" not in found:
+        held = {split: len(samples) for split, samples in found.items()}
+        if sizes is None or sizes == held:
+            return found
+        if sizes.keys() & held:
+            raise ValueError(_wrong_sizes(folder, _counts(held), sizes))
+        together = (sample for samples in found.values() for sample in samples)
+        found = {"all": sorted(together, key=lambda s: (s.image.name, s.image))}
+    samples = found["all"]
     if sizes is None:
         validation = max(1, round(_DEFAULT_VALIDATION * len(samples)))
         sizes = {"train": len(samples) - validation, "val": validation}
     if sum(sizes.values()) != len(samples) or min(sizes.values()) < 1:
-        wanted = ", ".join(f"{size} {split}" for split, size in sizes.items())
-        raise ValueError(f"{folder}: holds {len(samples)} images, but its splits need {wanted}.")
+        raise ValueError(_wrong_sizes(folder, str(len(samples)), sizes))
     splits, start = {}, 0
     for split, size in sizes.items():
         splits[split] = samples[start : start + size]
         start += size
     return splits
+
+
+def _counts(sizes):
+    return ", ".join(f"{size} {split}" for split, size in sizes.items())
+
+
+def _wrong_sizes(folder, held, wanted):
+    return f"{folder}: holds {held} images, but its splits need {_counts(wanted)}."
+
+
+def _with_sigma(sample, description):
+    sigma = description.get("sigma")
+    if "sigma_degrees" in description:
+        sigma = description["sigma_degrees"] * description["pixels_per_degree"]
+    looked_at = sample.density is None and sample.fixations is not None
+    if sigma is None and looked_at and (size := image_size_if_readable(sample.image)):
+        sigma = size[1] * description.get("sigma_of_width", _DEFAULT_SIGMA_OF_WIDTH)
+    return dataclasses.replace(sample, sigma=sigma)

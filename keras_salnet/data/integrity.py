@@ -1,20 +1,14 @@
 """Finding what is wrong with a dataset's files before anything is computed from them."""
 
-import itertools
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 
-from keras_salnet.data.sample import (
-    image_size,
-    points_inside,
-    read_gaze_mat,
-    read_grey,
-    read_image,
-)
+from keras_salnet.data.sample import image_size, points_inside, read_grey, read_image
 from keras_salnet.data.shards import PreparedSample
 
 logger = logging.getLogger(__name__)
@@ -34,11 +28,11 @@ def check(dataset, skip_bad=False, track=no_progress):
     """Decode every file of a dataset once and see that image and ground truth belong together.
 
     A file is bad that is missing, unreadable, truncated or empty; a density map that is all zeros
-    or of another aspect than its image; a fixation map of another size or without a fixation; and
-    an image of which no fixation and no map is known.
+    or of another aspect than its image; a fixation map or mask of another size or with nothing in
+    it; and an image of which no fixation and no map is known.
 
     Args:
-        dataset: `Dataset`.
+        dataset: `Dataset` to train or evaluate on.
         skip_bad: leave out images with a bad file, and say so in the log, instead of raising.
         track: function (samples, description) → samples, to show progress.
 
@@ -47,22 +41,20 @@ def check(dataset, skip_bad=False, track=no_progress):
 
     Raises:
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
-            a split has nothing left.
+            a split has nothing left. Or there are masks alone; nothing is decoded then.
     """
     samples = list(dict.fromkeys(dataset["all"]))  # those that are trained on twice, once
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(_problems, samples)
-        bad = {
-            sample: problems
-            for sample in track(samples, f"checking {dataset.name}")
-            if (problems := next(found))
-        }
+    if has_masks_only(dataset):
+        raise ValueError(
+            f"{dataset.name}: has masks of objects only, and no map or fixation of where people "
+            "look, which training and evaluating need. Models that learn from masks come later."
+        )
+    found = in_threads(find_problems, samples, track, f"checking {dataset.name}")
+    bad = {sample: problems for sample, problems in zip(samples, found, strict=True) if problems}
     if not bad:
         logger.info("%s", dataset)
         return dataset
-    # A shard is the problem of all its samples.
-    listed = "\n  ".join(dict.fromkeys(itertools.chain.from_iterable(bad.values())))
-    summary = f"{dataset.name}: {len(bad)} of {len(samples)} images cannot be used:\n  {listed}"
+    summary = f"{dataset.name}: {summarize(bad.values(), len(samples))}"
     if not skip_bad:
         raise ValueError(f"{summary}\nMend or remove them, or go on without them: --skip-bad.")
     logger.warning("%s\nThey are left out.", summary)
@@ -78,21 +70,48 @@ def check(dataset, skip_bad=False, track=no_progress):
     return usable
 
 
-def _problems(sample):
-    """What is wrong with a sample, a line a file; empty where it is fine."""
+def has_masks_only(dataset):
+    """Whether a `Dataset` knows masks and nothing of where people look."""
+    samples = dataset["all"]
+    looked_at = any(s.density is not None or s.fixations is not None for s in samples)
+    return not looked_at and any(s.mask is not None for s in samples)
+
+
+def in_threads(function, items, track, description):
+    """List of function(item) for each item, while progress is shown."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(function, items)
+        return [next(found) for _ in track(items, description)]
+
+
+def summarize(problems, count):
+    """Lists of problems, one list an image → what to say of them, of `count` images."""
+    problems = [some for some in problems if some]
+    # A shard is the problem of all its samples.
+    listed = "\n  ".join(dict.fromkeys(problem for some in problems for problem in some))
+    return f"{len(problems)} of {count} images cannot be used:\n  {listed}"
+
+
+def find_problems(sample, masks_only=False):
+    """What is wrong with a sample, a line a file; empty where it is fine.
+
+    Args:
+        sample: `Sample`.
+        masks_only: a mask will do.
+    """
     problems = []
     if isinstance(sample, PreparedSample):  # its files were checked when it was prepared
         _try(problems, sample.shard.check)
         return problems
     size = _try(problems, _image_size, sample.image)
-    if sample.density is None and sample.fixations is None:
+    if sample.density is None and sample.fixations is None and not (masks_only and sample.mask):
         problems.append(f"{sample.image}: has neither a density map nor fixations.")
     if sample.density is not None:
         _try(problems, _check_density, sample.density, size)
-    if isinstance(sample.fixations, Path):
-        _try(problems, _check_fixation_file, sample.fixations, size)
-    elif sample.fixations is not None and len(sample.fixations) == 0:
-        problems.append(f"{sample.image}: nobody's fixation lies inside it.")
+    if sample.fixations is not None:
+        _try(problems, _check_fixations, sample, size)
+    if sample.mask is not None:
+        _try(problems, _check_mask, sample, size)
     return problems
 
 
@@ -125,21 +144,41 @@ def _check_density(path, size):
         )
 
 
-def _check_fixation_file(path, size):
-    if path.suffix.lower() == ".mat":
-        points, _ = read_gaze_mat(path)
+def _check_fixations(sample, size):
+    file = sample.fixations if isinstance(sample.fixations, Path) else None
+    if isinstance(sample.fixations, np.ndarray):
+        looked = len(sample.fixations)
+    elif file is None or file.suffix.lower() == ".mat":
+        points, _ = sample.read_mats(size)
         looked = size is None or points_inside(points, size).any()
     else:
-        _verified(path, _IMAGE_FORMATS)
-        fixations = read_grey(path)
+        _verified(file, _IMAGE_FORMATS)
+        fixations = read_grey(file)
+        _check_size(file, "fixation map", fixations.shape, size)
         looked = fixations.any()
-        if size is not None and fixations.shape != size:
-            height, width = fixations.shape
-            raise ValueError(
-                f"{path}: the fixation map is {width}x{height}, its image {size[1]}x{size[0]}."
-            )
     if not looked:
-        raise ValueError(f"{path}: nobody's fixation lies inside the image.")
+        where = f"{sample.image}: nobody's fixation lies inside it."
+        raise ValueError(f"{file}: nobody's fixation lies inside the image." if file else where)
+
+
+def _check_mask(sample, size):
+    _verified(sample.mask, _MAP_FORMATS)
+    mask = sample.read_mask()
+    _check_size(sample.mask, "mask", mask.shape, size)
+    brightest = read_grey(sample.mask).max()
+    # Where people disagree of what the object is, none may be half white: in PASCAL-S, which has
+    # fixations too.
+    if not mask.any() and (brightest <= 1 or sample.fixations is None):
+        raise ValueError(
+            f"{sample.mask}: the mask is empty: its brightest pixel is {brightest}; what it marks "
+            "must be at least half as bright as white."
+        )
+
+
+def _check_size(path, what, shape, size):
+    if size is not None and shape != size:
+        height, width = shape
+        raise ValueError(f"{path}: the {what} is {width}x{height}, its image {size[1]}x{size[0]}.")
 
 
 def _verified(path, formats):

@@ -1,19 +1,11 @@
 """Layouts on disk → samples. One function a layout: folder → {split: list of `Sample`}."""
 
-import csv
 import dataclasses
 import logging
 from pathlib import Path
 
-import numpy as np
-
-from keras_salnet.data.sample import (
-    Sample,
-    gaze_inside,
-    image_size_if_readable,
-    join_observers,
-    open_mat,
-)
+from keras_salnet.data.gaze import read_cells_mat, read_osie_mat, read_table
+from keras_salnet.data.sample import Sample, gaze_inside, image_size_if_readable
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +54,7 @@ def read_stimuli_eye(folder):
     folder = Path(folder)
     images = list_images(folder / "stimuli")
     path = folder / "eye" / "fixations.mat"
-    gaze = {folder / "stimuli" / name: points for name, points in _read_fixations_mat(path)}
+    gaze = {folder / "stimuli" / name: points for name, points in read_osie_mat(path)}
     return {"all": _samples_of_gaze(images, gaze, path)}
 
 
@@ -80,81 +72,108 @@ def _samples_of_gaze(images, gaze, source):
     return samples
 
 
-def _read_fixations_mat(path):
-    """Yield (image name, (points, observer))."""
-    kind = (
-        "a fixations.mat of OSIE's family (a cell array `fixations` of `img` and `subjects` with "
-        "`fix_x` and `fix_y`)"
-    )
-    with open_mat(path, kind) as mat:
-        for cell in mat["fixations"].ravel():
-            record = cell[0, 0]
-            subjects = [_points(subject[0, 0]) for subject in record["subjects"].ravel()]
-            yield str(record["img"].item()), join_observers(subjects)
+def read_mit1003(folder):
+    """The layout of MIT1003: ``ALLSTIMULI/``, and ``DATA/`` or ``ALLFIXATIONMAPS/`` or both.
 
-
-def _points(subject):
-    # Files of this family store what fits: uint8 would overflow in the first sum.
-    x, y = (np.asarray(subject[k], np.float64).ravel() for k in ("fix_x", "fix_y"))
-    return np.stack([x, y], axis=1)
-
-
-def read_folders(folder, images="images", maps="maps", fixations="fixations"):
-    """Images, density maps and fixations in folders of their own, as SALICON and many others.
-
-    A map has its image's name, but for the ending. Fixations are one file an image too: a fixation
-    map (an image, non-zero where somebody looked) or SALICON's ``.mat``; or all in one CSV table,
-    ``fixations.csv``, with the columns ``image`` (its path below `images`), ``x``, ``y`` (0-based
-    pixels) and, where known, ``observer``. Maps or fixations may be missing altogether. Each of
-    the folders may be divided by split (``images/train``, ``maps/train``, …).
+    ``DATA/OBSERVER/IMAGE.mat`` is what each observer's eye did (`gaze.read_judd_mat`). Where it is
+    missing, fixations are read from ``ALLFIXATIONMAPS/IMAGE_fixPts.jpg``, without their observers.
+    ``ALLFIXATIONMAPS/IMAGE_fixMap.jpg`` is a density map.
 
     Args:
         folder: the dataset's folder.
-        images, maps, fixations: names of the folders, or of the table.
+
+    Returns:
+        ``{"all": samples}`` in the order of the file names: the layout knows no splits.
+
+    Raises:
+        FileNotFoundError: there are no images, or neither of the other folders.
+    """
+    folder = Path(folder)
+    maps, data = folder / "ALLFIXATIONMAPS", folder / "DATA"
+    observers = [path for path in _visible(data) if path.is_dir()] if data.is_dir() else []
+    if not (observers or maps.is_dir()):
+        raise FileNotFoundError(f"{folder}: has neither DATA/ with its observers nor {maps.name}/.")
+    samples = []
+    for image in list_images(folder / "ALLSTIMULI"):
+        density, points = (maps / f"{image.stem}_{kind}.jpg" for kind in ("fixMap", "fixPts"))
+        gaze = tuple(observer / f"{image.stem}.mat" for observer in observers)
+        samples.append(Sample(image, density if maps.is_dir() else None, gaze or points))
+    return {"all": samples}
+
+
+def read_folders(folder, images="images", maps="maps", fixations="fixations", masks="masks"):
+    """Images, density maps, fixations and masks in folders of their own, as of SALICON and DUTS.
+
+    A map or mask has its image's name, but for the ending. Fixations are one file an image too: a
+    fixation map (an image, non-zero where somebody looked), SALICON's or CAT2000's ``.mat``; or
+    all in one file: a CSV table, ``fixations.csv``, with the columns ``image`` (its path below
+    `images`), ``x``, ``y`` (0-based pixels) and, where known, ``observer``; or Toronto's or
+    PASCAL-S's ``.mat``, whose n-th cell is of the image named n. All but the images may be
+    missing. Each of the folders may be divided by split (``images/train``, ``maps/train``, …).
+
+    Args:
+        folder: the dataset's folder.
+        images, maps, fixations, masks: names of the folders, or of the file of fixations.
 
     Returns:
         ``{split: samples}`` for the splits that have ground truth, or ``{"all": samples}`` of
         undivided folders, in the order of the file names. The file of an image that lacks its
-        partner is expected as ``.png``; `keras_salnet.data.check` finds that it is not there.
+        partner is expected with the ending of the others; `keras_salnet.data.check` finds that it
+        is not there.
 
     Raises:
         FileNotFoundError: a folder is missing.
-        ValueError: two files would be partners of the same image, or the table is not such a one,
-            or a split is called ``all``.
+        ValueError: two files would be partners of the same image, or the file of fixations is not
+            such a one, or a split is called ``all``.
     """
     folder = Path(folder)
-    images, maps, fixations = folder / images, folder / maps, folder / fixations
-    table = fixations if fixations.suffix == ".csv" else fixations.with_suffix(".csv")
-    if not (maps.is_dir() or fixations.is_dir() or table.is_file()):
+    images, maps, fixations, masks = (folder / name for name in (images, maps, fixations, masks))
+    table = fixations if fixations.suffix in (".csv", ".mat") else fixations.with_suffix(".csv")
+    inside = _visible(images)
+    if not (any(place.is_dir() for place in (maps, fixations, masks)) or table.is_file()):
         raise FileNotFoundError(
-            f"{folder}: has neither {maps.name}/, {fixations.name}/ nor {table}."
+            f"{folder}: has neither {maps.name}/, {fixations.name}/, {masks.name}/ nor {table}."
         )
     if fixations.is_dir() and table.is_file():
         raise ValueError(
             f"{table} and the folder {fixations.name}/ exclude each other; remove one."
         )
-    inside = _visible(images)
     flat = any(map(_is_image, inside))
     splits = [] if flat else [path.name for path in inside if path.is_dir()]
-    gaze = _read_table(table, images, splits) if table.is_file() else {}
+    gaze = _read_gaze(table, images, splits)
     samples = {}
     for split in splits or ["."]:
         files = list_images(images / split)
         _by_stem(files)  # refuses two images that would share their maps
         looks = {image: gaze[image] for image in gaze if image.parent == images / split}
         here = _samples_of_gaze(files, looks, table)
-        for kind, place in (("density", maps / split), ("fixations", fixations / split)):
-            here = _with_partners(here, kind, place)
-        if any(sample.density or sample.fixations is not None for sample in here):
+        for kind, place in (("density", maps), ("fixations", fixations), ("mask", masks)):
+            here = _with_partners(here, kind, place / split)
+        if any(s.density or s.mask or s.fixations is not None for s in here):
             samples[split] = here  # SALICON's test split keeps its ground truth to itself
     if not samples:
-        raise ValueError(f"{folder}: of no image a map or a fixation is known.")
+        raise ValueError(f"{folder}: of no image a map, a fixation or a mask is known.")
     if "all" in samples:
         raise ValueError(
             f"{images / 'all'}: all means every split; rename this one, also where its maps and "
             "fixations are."
         )
     return {"all": samples["."]} if flat else samples
+
+
+def _read_gaze(path, images, splits):
+    """The file of all images' fixations, if there is one → image → (points, observer)."""
+    if not path.is_file():
+        return {}
+    if path.suffix == ".csv":
+        return read_table(path, images, splits)
+    named = _by_stem(list_images(images))
+
+    def image(number):
+        return named.get(str(number), images / f"{number}.jpg")
+
+    cells = read_cells_mat(path, lambda number: image_size_if_readable(image(number)))
+    return {image(number): cell for number, cell in enumerate(cells, start=1)}
 
 
 def _with_partners(samples, kind, folder):
@@ -168,9 +187,10 @@ def _with_partners(samples, kind, folder):
     lonely = sorted(partners.keys() - {sample.name for sample in samples})
     if lonely:
         logger.warning("%s: %d files belong to no image: %s", folder, len(lonely), some(lonely))
+    ending = next((path.suffix for path in partners.values()), ".png")
     return [
         dataclasses.replace(
-            sample, **{kind: partners.get(sample.name, folder / f"{sample.name}.png")}
+            sample, **{kind: partners.get(sample.name, folder / f"{sample.name}{ending}")}
         )
         for sample in samples
     ]
@@ -190,54 +210,53 @@ def _by_stem(files):
     return partners
 
 
-def _read_table(path, images, splits):
-    """A table of fixations → image → (points, observer)."""
-    looks = {}
+def read_pairs(folder, pairs="pairs.txt"):
+    """A text file with a line for each image: its path and its mask's, as PFA is trained on.
+
+    Args:
+        folder: what the paths in the file are relative to, but for absolute ones.
+        pairs: name of the file, UTF-8. Between the two paths is a blank, or, where paths have
+            blanks, a tab.
+
+    Returns:
+        ``{"all": samples}`` in the order of the lines.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is not a pair, an image stands twice, or there is no line.
+    """
+    folder = Path(folder)
+    path = folder / pairs
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file.")
+    samples = {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            missing = {"image", "x", "y"} - set(table.fieldnames or ())
-            if missing:
+        for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+            if not line.strip():
+                continue
+            names = [name.strip() for name in line.split("\t" if "\t" in line else None)]
+            if len(names) != 2 or not all(names):
                 raise ValueError(
-                    f"has no column {' and no column '.join(sorted(missing))}; its first line must "
-                    "name the columns image, x, y and, where known, observer."
+                    f"line {number}: must be an image and its mask, a tab between them where their "
+                    f"names have blanks, not {line!r}."
                 )
-            for row in table:
-                try:
-                    name, *look = _read_row(row, splits)
-                except ValueError as error:
-                    raise ValueError(f"line {table.line_num}: {error}") from None
-                looks.setdefault(images / name, []).append(look)
-    except (ValueError, csv.Error) as error:
+            image, mask = (folder / name for name in names)
+            if image in samples:
+                raise ValueError(f"line {number}: {image} stands in an earlier line already.")
+            samples[image] = Sample(image, mask=mask)
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    gaze = {}
-    for image, rows in looks.items():
-        points, observers = zip(*rows, strict=True)
-        known = None not in observers
-        gaze[image] = (
-            np.array(points),
-            np.unique(observers, return_inverse=True)[1] if known else None,
-        )
-    return gaze
-
-
-def _read_row(row, splits):
-    """A row of the table → (image, (x, y), observer or None)."""
-    name = Path(row["image"] or "")
-    if len(name.parts) != 1 + bool(splits) or (splits and name.parts[0] not in splits):
-        wanted = f"{splits[0]}/{name.name}" if splits else "photo.jpg"
-        raise ValueError(f"image must be its path below images, as {wanted}, not {str(name)!r}.")
-    try:
-        point = float(row["x"]), float(row["y"])
-    except (TypeError, ValueError):
-        raise ValueError(f"x and y must be numbers, not {row['x']!r} and {row['y']!r}.") from None
-    return name, point, row.get("observer") or None
+    if not samples:
+        raise ValueError(f"{path}: holds no pair of an image and its mask.")
+    return {"all": list(samples.values())}
 
 
 # Which of these files, one of each group, show that a folder has a layout, and its reader.
 LAYOUTS = {
     "stimuli_eye": ((("stimuli",), ("eye/fixations.mat",)), read_stimuli_eye),
-    "folders": ((("images",), ("maps", "fixations", "fixations.csv")), read_folders),
+    "mit1003": ((("ALLSTIMULI",), ("DATA", "ALLFIXATIONMAPS")), read_mit1003),
+    "folders": ((("images",), ("maps", "fixations", "fixations.csv", "masks")), read_folders),
+    "pairs": ((("pairs.txt",),), read_pairs),
 }
 
 

@@ -1,6 +1,5 @@
 """One image and what is known of where people looked at it."""
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import PIL.ExifTags
 import PIL.Image
 
 from keras_salnet.data.density import fixation_density
+from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
 from keras_salnet.data.geometry import Fit
 
 _NO_POINTS = np.zeros((0, 2))
@@ -40,19 +40,22 @@ class Sample:
             from the fixations.
         fixations: (n, 2) float64 points (x, y) in pixels of the image, 0-based, pixel centres at
             whole numbers; or the path of a fixation map, non-zero where somebody looked, or of
-            SALICON's ``.mat``; or None.
-        observer: (n,) ints, whose fixation each is, or None where unknown or in that file.
+            SALICON's or CAT2000's ``.mat``; or those of MIT1003's ``.mat``, one an observer; or
+            None.
+        observer: (n,) ints, whose fixation each is, or None where unknown or in those files.
         sigma: standard deviation of the Gaussian that turns fixations into a density, in pixels
             of the image.
         dropped: int, how many more points lay outside the image and were left out of `fixations`.
+        mask: path of a mask of the salient objects, white on black, or None.
     """
 
     image: Path
     density: Path | None = None
-    fixations: np.ndarray | Path | None = field(default=None, repr=False)
+    fixations: np.ndarray | Path | tuple[Path, ...] | None = field(default=None, repr=False)
     observer: np.ndarray | None = field(default=None, repr=False)
     sigma: float | None = None
     dropped: int = 0
+    mask: Path | None = None
 
     @property
     def name(self):
@@ -71,12 +74,38 @@ class Sample:
         """The fixations inside the image, whose they are, and how many lay outside: `Gaze`."""
         if self.fixations is None:
             return Gaze(_NO_POINTS, None, 0)
-        if not isinstance(self.fixations, Path):
+        if isinstance(self.fixations, np.ndarray):
             return Gaze(self.fixations, self.observer, self.dropped)
-        if self.fixations.suffix.lower() != ".mat":
-            y, x = np.nonzero(read_grey(self.fixations))
-            return Gaze(np.stack([x, y], axis=1).astype(np.float64), None, 0)
-        return gaze_inside(*read_gaze_mat(self.fixations), image_size(self.image))
+        if isinstance(self.fixations, Path) and self.fixations.suffix.lower() != ".mat":
+            return Gaze(read_fixation_map(self.fixations), None, 0)
+        size = image_size(self.image)
+        return gaze_inside(*self.read_mats(size), size)
+
+    def read_mats(self, size=None):
+        """The fixations of MATLAB files as these hold them, wherever they lie.
+
+        Args:
+            size: (height, width) of the image, which a map of fixations must have; None where it
+                is not known.
+
+        Returns:
+            ((n, 2) float64 points, (n,) ints: whose, or None).
+        """
+        if isinstance(self.fixations, Path):
+            return read_image_mat(self.fixations, size)
+        return join_observers([read_judd_mat(path) for path in self.fixations])
+
+    def read_mask(self):
+        """(H, W) bool: where the salient objects are, at least half as bright as white.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is not an image, or no mask is known.
+        """
+        if self.mask is None:
+            raise ValueError(f"{self.image}: there is no mask.")
+        grey = read_grey(self.mask)
+        return grey >= np.iinfo(grey.dtype).max / 2
 
     def read_density(self, size):
         """The ground-truth density at its own resolution.
@@ -158,50 +187,6 @@ def _normalized(density):
     return density / density.sum(dtype=np.float64)
 
 
-def read_gaze_mat(path):
-    """Read SALICON's fixation file: a struct array ``gaze`` with 1-based ``fixations``.
-
-    Returns:
-        ((n, 2) float64 points (x, y), 0-based, (n,) ints: the observer of each).
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not such a file.
-    """
-    with open_mat(
-        path, "a fixation file of SALICON's (a struct array `gaze` with `fixations`)"
-    ) as mat:
-        fixations = list(mat["gaze"].ravel()["fixations"])
-        if any(points.size and points.shape[1] != 2 for points in fixations):
-            raise ValueError("fixations must have two columns, x and y")
-        return join_observers([points.astype(np.float64) - 1 for points in fixations])
-
-
-@contextlib.contextmanager
-def open_mat(path, kind):
-    """The variables of a MATLAB file, for a `with` block that reads `kind` of file from them.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or the block fails: it is not of this kind.
-    """
-    import scipy.io  # 0.3 s that other layouts need not wait for
-
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    try:
-        yield scipy.io.loadmat(path)
-    except Exception as error:  # what scipy raises on a broken file has no common base
-        raise ValueError(f"{path}: not {kind}: {error!r}") from error
-
-
-def join_observers(fixations):
-    """A list of (k, 2) points, one an observer → ((n, 2) float64 points, (n,) ints: whose)."""
-    fixations = [np.asarray(points, np.float64).reshape(-1, 2) for points in fixations]
-    observer = np.repeat(np.arange(len(fixations)), [len(points) for points in fixations])
-    return np.concatenate([_NO_POINTS, *fixations]), observer
-
-
 def gaze_inside(points, observer, size):
     """`Gaze` at an image of (height, width), of points (n, 2) anywhere and their observer."""
     inside = points_inside(points, size)
@@ -236,6 +221,18 @@ def read_grey(path):
     # As TensorFlow decodes maps; OpenCV would turn them by their EXIF orientation.
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     return _decode(path, flags)
+
+
+def read_fixation_map(path):
+    """Read a picture of fixations: (n, 2) float64 points where it is not black.
+
+    In a JPEG, what surrounds a bright pixel is not quite black: there, they are what is more than
+    half as bright as the brightest.
+    """
+    looked = read_grey(path)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        looked = looked > looked.max() / 2
+    return map_points(looked)
 
 
 def image_size(path):

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from keras_salnet.data.gaze import open_mat
 from keras_salnet.data.integrity import no_progress
 from keras_salnet.data.readers import some
-from keras_salnet.data.sample import open_mat, read_grey, read_image
+from keras_salnet.data.sample import read_grey, read_image
 
 logger = logging.getLogger(__name__)
 

@@ -26,6 +26,19 @@ def write_image():
 
 
 @pytest.fixture
+def write_mask():
+    def write(path, size=(6, 8), inside=(slice(1, 4), slice(2, 5)), white=255):
+        """A mask that is white inside these slices."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mask = np.zeros(size, np.uint8)
+        mask[inside] = white
+        assert cv2.imwrite(str(path), mask)
+        return path
+
+    return write
+
+
+@pytest.fixture
 def write_fixations_mat():
     import scipy.io
 
@@ -91,6 +104,69 @@ def write_gaze_mat():
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {"image": path.stem, "resolution": [[480, 640]], "gaze": gaze}
         scipy.io.savemat(path, content, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def recording():
+    def record(*stops, jump=6):
+        """Gaze that stands still at each (x, y, samples) and moves on within `jump` samples."""
+        parts = []
+        for x, y, samples in stops:
+            place = np.array([x, y], float)
+            if parts:
+                way = np.linspace(0, 1, jump + 2)[1:-1, None]
+                way = way * way * (3 - 2 * way)  # speeds up, then slows down
+                parts.append(parts[-1][-1] + way * (place - parts[-1][-1]))
+            parts.append(np.tile(place, (samples, 1)))
+        return np.concatenate(parts)
+
+    return record
+
+
+@pytest.fixture
+def write_judd_mat():
+    import scipy.io
+
+    def write(path, gaze, **options):
+        """MIT1003's file: (n, 2) samples of one observer's gaze, in a variable of its name."""
+        data = {"eyeData": np.array(gaze, np.float64), "startTime": 1.5}
+        content = {"imgName": f"{path.stem}.jpeg", "DATA": data}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scipy.io.savemat(path, {path.stem[:31]: content}, **options)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_cells_mat():
+    import h5py
+    import scipy.io
+
+    def write(path, name, cells, row=False):
+        """A cell array of this name, (n, 1) or (1, n); of MATLAB 7.3 if the path says so."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if "7.3" not in path.name:
+            array = cell(cells)
+            scipy.io.savemat(path, {name: array.T if row else array})
+            return path
+        with h5py.File(path, "w", userblock_size=512) as file:
+            references = []
+            for number, content in enumerate(cells):
+                content = np.asarray(content, np.float64)
+                empty = content.size == 0
+                stored = np.array(content.shape, np.uint64) if empty else content.T
+                item = file.create_dataset(f"#refs#/{number}", data=stored)
+                if empty:
+                    item.attrs["MATLAB_empty"] = np.uint8(1)
+                references.append(item.ref)
+            array = np.array(references, h5py.ref_dtype)
+            file.create_dataset(name, data=array[:, None] if row else array[None])
+        with path.open("r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
         return path
 
     return write

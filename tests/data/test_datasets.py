@@ -9,9 +9,11 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import PIL.ExifTags
 import PIL.Image
 import pytest
+import scipy.io
 
 from keras_salnet.data import Dataset, Sample, check, datasets, load_dataset
 from keras_salnet.data.datasets import descriptions
@@ -335,17 +337,74 @@ def test_renamed_folders_tell_the_layout(tmp_path, write_folders, write_toml):
     assert len(load_dataset(write_toml('images = "photos"'))["val"]) == 1
 
 
-def test_osies_folders_cannot_be_renamed(tmp_path, write_osie, write_toml):
-    write_osie(tmp_path, [("a.png", LOOKS), ("b.png", LOOKS)])
-    path = write_toml('layout = "stimuli_eye"\nimages = "stimuli"')
-    with pytest.raises(ValueError, match=r"mine\.toml: images .*stimuli_eye"):
-        load_dataset(path)
+def test_a_toml_may_name_several_folders(tmp_path, write_image, write_mask, write_toml):
+    for part, here in (("second", "ab"), ("first", "dc")):
+        for name in here:
+            write_image(tmp_path / part / "images" / f"{name}.jpg")
+            write_mask(tmp_path / part / "truth" / f"{name}.png")
+    text = 'images = ["first/images", "second/images"]\nmasks = ["first/truth", "second/truth"]\n'
+    dataset = load_dataset(write_toml(text + "splits = { train = 3, test = 1 }"))
+    assert {split: names(samples) for split, samples in dataset.splits.items()} == {
+        "train": ["c", "d", "a"],
+        "test": ["b"],
+    }
+    assert dataset["test"][0].mask == tmp_path / "second" / "truth" / "b.png"
+    assert dataset["test"][0].sigma is None
+    assert str(dataset) == "mine: 3 train, 1 test images with masks"
 
 
-def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
+def test_several_folders_may_be_split_alike(tmp_path, write_folders, write_toml):
+    write_folders(tmp_path / "one", {"train": ["a"], "val": ["b"]})
+    write_folders(tmp_path / "two", {"train": ["c"], "test": ["d"]})
+    text = 'images = ["one/images", "two/images"]\nmaps = ["one/maps", "two/maps"]'
+    dataset = load_dataset(write_toml(text))
+    assert {split: names(samples) for split, samples in dataset.splits.items()} == {
+        "train": ["a", "c"],
+        "val": ["b"],
+    }
+
+
+def test_splits_of_folders_must_have_the_sizes_that_a_toml_says(
+    tmp_path, write_folders, write_toml
+):
     write_folders(tmp_path, {"train": ["a", "b"], "val": ["c"]})
-    with pytest.raises(ValueError, match=r"splits"):
-        load_dataset(write_toml("splits = { train = 1, val = 2 }"))
+    dataset = load_dataset(write_toml("splits = { val = 1, train = 2 }"))
+    assert names(dataset["train"]) == ["a", "b"]
+    for splits in ("train = 1, val = 2", "train = 2", "train = 2, validation = 1"):
+        message = r"holds 2 train, 1 val images, but its splits need [12] train"
+        with pytest.raises(ValueError, match=message):
+            load_dataset(write_toml(f"splits = {{ {splits} }}"))
+
+
+def test_folders_that_are_no_splits_are_in_every_split(tmp_path, write_folders, write_toml):
+    write_folders(tmp_path, {"Art": ["1", "3", "4"], "Action": ["1", "2", "4"]})
+    dataset = load_dataset(write_toml("splits = { train = 4, val = 2 }"))
+    train, val = (
+        [str(s.image.relative_to(tmp_path / "images")) for s in dataset[split]]
+        for split in ("train", "val")
+    )
+    assert train == ["Action/1.jpg", "Art/1.jpg", "Action/2.jpg", "Art/3.jpg"]
+    assert val == ["Action/4.jpg", "Art/4.jpg"]
+    assert dataset["val"][1].density == tmp_path / "maps" / "Art" / "4.png"
+    with pytest.raises(ValueError, match="holds 6 images, but its splits need 4 train, 1 val"):
+        load_dataset(write_toml("splits = { train = 4, val = 1 }"))
+
+
+def test_a_toml_may_name_a_list_of_pairs(tmp_path, write_image, write_mask, write_toml):
+    for name in "abc":
+        write_image(tmp_path / "x" / f"{name}.jpg")
+        write_mask(tmp_path / "y" / f"{name}.png")
+    (tmp_path / "one.txt").write_text("x/b.jpg y/b.png\nx/a.jpg y/a.png\n")
+    (tmp_path / "two.txt").write_text("x/c.jpg y/c.png\n")
+    text = 'pairs = ["one.txt", "two.txt"]\nsplits = { train = 2, val = 1 }'
+    dataset = load_dataset(write_toml(text))
+    assert (names(dataset["train"]), names(dataset["val"])) == (["b", "a"], ["c"])
+    assert dataset["val"][0].read_mask().sum() == 9
+    dataset = load_dataset(tmp_path / "one.txt")
+    assert (dataset.name, dataset.source) == ("one", str(tmp_path / "one.txt"))
+    assert names(dataset["val"]) == ["a"]
+    with pytest.raises(FileNotFoundError, match=r"three\.txt: there is no such file"):
+        load_dataset(tmp_path / "three.txt")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +412,12 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
     [
         ("sigma == 3", "not a TOML file: "),
         ("sigma = 3\nsigma = 4", "not a TOML file: "),
-        ("sigm = 3\n[split]\ntrain = 1", "unknown key sigm, split; the keys are .*sigma, .*splits"),
+        (
+            "sigm = 3\nx = 1\n[split]\ntrain = 1",
+            r"unknown key sigm \(did you mean sigma\?\), x, split \(did you mean splits\?\); the "
+            "keys are citation, .*sigma, .*splits, ",
+        ),
+        ('image = "x"', r"unknown key image \(did you mean images\?\);"),
         ('sigma = "24"', "sigma must be a number, not '24'"),
         ("sigma = 0", r"sigma must be 0\.5…10000 pixels, not 0"),
         ("sigma = -2.5", r"sigma must be 0\.5…10000 pixels, not -2\.5"),
@@ -375,8 +439,8 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
         (DEGREES.replace("24", "0.04"), r"pixels_per_degree must be 5…1000 pixels, not 0\.04"),
         (DEGREES.replace("24", "nan"), r"pixels_per_degree must be 5…1000 pixels, not nan"),
         (DEGREES.replace("24", "'24'"), "pixels_per_degree must be a number, not '24'"),
-        ('layout = "salicon"', "layout must be one of stimuli_eye, folders, not 'salicon'"),
-        ("layout = 1", "layout must be one of stimuli_eye, folders, not 1"),
+        ('layout = "salicon"', "layout must be one of stimuli_eye, mit1003, folders, pairs, not "),
+        ("layout = 1", "layout must be one of stimuli_eye, mit1003, folders, pairs, not 1"),
         ("splits = {}", "splits must give each split its number of images"),
         ("splits = [3, 1]", "splits must give each split its number of images"),
         ("splits = { train = 3, val = 0 }", "splits must give each split its number of images"),
@@ -385,7 +449,20 @@ def test_a_toml_cannot_split_what_is_split(tmp_path, write_folders, write_toml):
         ("splits = { train = 0.9, val = 0.1 }", "splits must give each split its number"),
         *(
             (f"{key} = 3", f"{key} must be a string, not 3")
-            for key in ("name", "path", "images", "maps", "fixations", "title", "url", "licence")
+            for key in ("name", "path", "title", "url", "licence")
+        ),
+        *(
+            (f"{key} = {value}", f"{key} must be a string or a list of some, not ")
+            for key in ("images", "maps", "fixations", "masks", "pairs")
+            for value in ("3", "[]", '["a", 3]', '{ train = "a" }')
+        ),
+        ('images = ["a", "b"]\nmasks = "c"', "images, masks must be lists of one length"),
+        ('images = "a"\npairs = "c"', "pairs is for the layout pairs, not for folders"),
+        ('layout = "pairs"\nmasks = "c"', "masks is for the layout folders, not for pairs"),
+        ('layout = "mit1003"\nmaps = "c"', "maps is for the layout folders, not for mit1003"),
+        (
+            'layout = "stimuli_eye"\nimages = "stimuli"',
+            "images is for the layout folders, not for stimuli_eye",
         ),
         ('citation = ["a", "b"]', r"citation must be a string, not \['a', 'b'\]"),
     ],
@@ -439,6 +516,35 @@ def test_a_public_dataset_is_found_by_its_name(tmp_path, write_osie, public, mon
     assert load_dataset(name)["train"][0].sigma == 5.0
 
 
+@pytest.mark.parametrize(("name", "folder"), [("ours", "OURS"), ("my_set", "My-Set")])
+def test_names_differ_in_case_and_dashes(
+    tmp_path, write_osie, described, monkeypatch, name, folder
+):
+    described(ours={"sigma": 5.0}, my_set={"sigma": 5.0})
+    path = write_osie(tmp_path / folder, [("a.png", LOOKS), ("b.png", LOOKS)])
+    monkeypatch.setenv("KERAS_SALNET_DATA", str(tmp_path))
+    for data in (name, name.upper(), folder, path):
+        assert load_dataset(data)["train"][0].sigma == 5.0
+    write_osie(tmp_path / name, [("a.png", LOOKS), ("b.png", LOOKS), ("c.png", LOOKS)])
+    assert len(load_dataset(name)["train"]) == 2, "the folder of just this name is preferred"
+
+
+def test_a_public_dataset_may_lie_anywhere(tmp_path, write_osie, public, monkeypatch):
+    folder = write_osie(tmp_path / "copy", [("a.png", LOOKS), ("b.png", LOOKS)])
+    for name in ("mine", "MINE"):
+        dataset = load_dataset(name, folder)
+        assert (dataset.name, dataset["train"][0].sigma) == (name, 5.0)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_dataset("mine", "~/copy")["train"][0].image == folder / "stimuli" / "a.png"
+    message = r"^min: is no described dataset \(did you mean mine\?\); there are mine\.$"
+    with pytest.raises(ValueError, match=message):
+        load_dataset("min", folder)
+    with pytest.raises(ValueError, match=r"^popout: is no described dataset; there are mine\.$"):
+        load_dataset("popout", folder)
+    with pytest.raises(FileNotFoundError, match=r"gone: there is no such folder"):
+        load_dataset("mine", tmp_path / "gone")
+
+
 def test_a_folder_goes_before_a_public_name(tmp_path, write_osie, public, monkeypatch):
     for folder, letters in (("here/mine", "abc"), ("datasets/mine", "ab")):
         write_osie(tmp_path / folder, [(f"{name}.png", LOOKS) for name in letters])
@@ -473,14 +579,174 @@ def test_a_public_dataset_that_is_not_there_is_named(tmp_path, public, monkeypat
 def test_descriptions_are_complete():
     described = descriptions()
     assert list(described) == sorted(described)
-    assert {"osie", "salicon"} <= set(described)
+    assert described.keys() == {
+        *("cat2000", "duts", "ecssd", "eyecrowd", "hku_is", "mit1003", "osie", "pascal_s"),
+        *("salicon", "scene500", "toronto"),
+    }
     for name, table in described.items():
         assert table["name"] == name
         assert table["layout"] in LAYOUTS
-        assert len(table.keys() & {"sigma", "sigma_of_width", "sigma_degrees"}) == 1
-        assert all(table[key] for key in ("title", "licence", "url", "citation"))
-        # Folders may have splits of their own; SALICON's do.
-        assert ("splits" in table) == (table["layout"] == "stimuli_eye")
+        masks_only = name in ("duts", "ecssd", "hku_is")
+        sigmas = table.keys() & {"sigma", "sigma_of_width", "sigma_degrees"}
+        assert len(sigmas) == (0 if masks_only else 1)
+        assert all(table[key] for key in ("title", "licence", "url", "citation", "splits"))
+
+
+def test_descriptions_hold_as_many_images_as_are_published():
+    published = {name: sum(table["splits"].values()) for name, table in descriptions().items()}
+    assert published == {
+        **{"cat2000": 2000, "duts": 10553 + 5019, "ecssd": 1000, "eyecrowd": 500},
+        **{"hku_is": 4447, "mit1003": 1003, "osie": 700, "pascal_s": 850, "salicon": 15000},
+        **{"scene500": 500, "toronto": 120},
+    }
+
+
+# Small copies of public datasets, laid out as the archives unpack
+
+
+@pytest.fixture
+def copy_of(tmp_path, described):
+    """Tell that a dataset has fewer images, and read its copy in tmp_path."""
+
+    def read(name, **splits):
+        described(**{name: {**descriptions()[name], "splits": splits}})
+        return load_dataset(name, tmp_path)
+
+    return read
+
+
+def test_a_copy_of_salicon(tmp_path, copy_of, write_folders, write_gaze_mat):
+    # In both releases fixations are .mat files, of the images' names.
+    name = "COCO_{}2014_000000000009".format
+    splits = {split: [name(split)] for split in ("train", "val", "test")}
+    write_folders(tmp_path, splits, kinds=("maps",))
+    for split in ("train", "val"):
+        path = tmp_path / "fixations" / split / f"{name(split)}.mat"
+        write_gaze_mat(path, [[(8, 6), (1, 1)], [(2, 3)]])
+    dataset = copy_of("salicon", train=1, val=1)
+    for split in ("train", "val"):
+        (sample,) = dataset[split]
+        points, observer, dropped = sample.read_gaze()
+        assert points.tolist() == [[7, 5], [0, 0], [1, 2]], "they count from 1"
+        assert (observer.tolist(), dropped) == ([0, 0, 1], 0)
+        assert sample.density == tmp_path / "maps" / split / f"{name(split)}.png"
+    assert check(dataset) is dataset
+    with pytest.raises(ValueError, match="holds 1 train, 1 val images, but its splits need 2 tra"):
+        copy_of("salicon", train=2, val=1)
+
+
+def test_a_copy_of_mit1003(tmp_path, copy_of, write_image, write_mask, recording, write_judd_mat):
+    for name in ("i05june05", "istatic"):
+        write_image(tmp_path / "ALLSTIMULI" / f"{name}.jpeg", (600, 800))
+        for kind in ("fixMap", "fixPts"):
+            path = tmp_path / "ALLFIXATIONMAPS" / f"{name}_{kind}.jpg"
+            write_mask(path, (600, 800), (slice(90, 120), slice(50, 99)))
+        for observer in ("CNG", "ajs"):
+            gaze = recording((400, 300, 60), (70, 100, 60))
+            write_judd_mat(tmp_path / "DATA" / observer / f"{name}.mat", gaze)
+    write_mask(tmp_path / "ALLFIXATIONMAPS" / "i05june05fixPts.jpg")  # as the archive has one
+    dataset = copy_of("mit1003", train=1, val=1)
+    (sample,) = dataset["train"]
+    points, observer, _ = sample.read_gaze()
+    assert points.tolist() == [[70, 100], [70, 100]], "without where the cross was"
+    assert observer.tolist() == [0, 1]
+    assert sample.sigma == 35
+    assert sample.density.name == "i05june05_fixMap.jpg"
+    assert check(dataset) is dataset
+
+
+def test_a_copy_of_cat2000(tmp_path, copy_of, write_image, write_mask, caplog):
+    root = tmp_path / "trainSet"
+    (root / "allFixData.mat").parent.mkdir()
+    (root / "allFixData.mat").write_bytes(b"a MATLAB object")
+    for category in ("Action", "Affective"):
+        for name in ("001", "003"):
+            write_image(root / "Stimuli" / category / f"{name}.jpg")
+            write_image(root / "Stimuli" / category / "Output" / f"{name}_SaliencyMap.jpg")
+            write_mask(root / "FIXATIONMAPS" / category / f"{name}.jpg")
+            write_mask(root / "FIXATIONMAPS" / category / "Output" / f"{name}.jpg")
+            looked = np.zeros((6, 8), np.uint8)
+            looked[1, 2] = looked[5, 7] = 1
+            path = root / "FIXATIONLOCS" / category / f"{name}.mat"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scipy.io.savemat(path, {"fixLocs": looked})
+    dataset = copy_of("cat2000", train=2, val=2)
+    assert [sample.image.relative_to(root / "Stimuli") for sample in dataset["train"]] == [
+        Path("Action/001.jpg"),
+        Path("Affective/001.jpg"),
+    ]
+    sample = dataset["val"][1]
+    assert sample.read_fixations().tolist() == [[2, 1], [7, 5]]
+    assert sample.density == root / "FIXATIONMAPS" / "Affective" / "003.jpg"
+    assert sample.sigma == 38
+    assert check(dataset) is dataset
+    assert not caplog.records
+
+
+def test_a_copy_of_toronto(tmp_path, copy_of, write_image, write_cells_mat):
+    root = tmp_path / "eyetrackingdata" / "fixdens"
+    cells = []
+    for number in range(1, 12):
+        write_image(root / "Original Image Set" / f"{number}.jpg")
+        cells.append(np.zeros((6, 8), np.uint8))
+        cells[-1][number % 6, number % 8] = 1
+    write_cells_mat(root / "origfixdata.mat", "white", cells, row=True)
+    dataset = copy_of("toronto", test=11)
+    for sample in dataset["test"]:
+        number = int(sample.name)
+        assert sample.fixations.tolist() == [[number % 8, number % 6]]
+        assert (sample.observer, sample.sigma) == (None, 23)
+    assert check(dataset) is dataset
+
+
+def test_a_copy_of_pascal_s(tmp_path, copy_of, write_image, write_mask, write_cells_mat):
+    root = tmp_path / "datasets"
+    cells = []
+    for number in range(1, 12):
+        write_image(root / "imgs" / "pascal" / f"{number}.jpg")
+        write_mask(root / "masks" / "pascal" / f"{number}.png", white=200)
+        cells.append([(1 + number % 6, 1 + number % 8, 3), (1, 1, 1)])
+    path = write_cells_mat(root / "fixations" / "7.3.mat", "fixCell", cells)
+    path.rename(path.with_name("pascalFix.mat"))
+    dataset = copy_of("pascal_s", test=11)
+    for sample in dataset["test"]:
+        number = int(sample.name)
+        assert sample.fixations.tolist() == [[number % 8, number % 6], [0, 0]]
+        assert sample.observer.tolist() == [1, 0]
+        assert sample.read_mask().sum() == 9
+        assert sample.sigma == pytest.approx(0.03 * 8)
+    assert check(dataset) is dataset
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        (
+            "duts",
+            {
+                "DUTS-TR/DUTS-TR-Image": "DUTS-TR/DUTS-TR-Mask",
+                "DUTS-TE/DUTS-TE-Image": "DUTS-TE/DUTS-TE-Mask",
+            },
+        ),
+        ("ecssd", {"images": "ground_truth_mask"}),
+        ("hku_is", {"imgs": "gt"}),
+    ],
+)
+def test_a_copy_of_masks(tmp_path, copy_of, write_image, write_mask, name, places):
+    for images, masks in places.items():
+        for number in range(3):
+            write_image(tmp_path / images / f"{number}.jpg")
+            write_mask(tmp_path / masks / f"{number}.png")
+    splits = {"train": 2, "val": 1, "test": 3} if name == "duts" else {"test": 3}
+    dataset = copy_of(name, **splits)
+    expected = [
+        (tmp_path / images / f"{number}.jpg", tmp_path / masks / f"{number}.png")
+        for images, masks in places.items()
+        for number in range(3)
+    ]
+    assert [(sample.image, sample.mask) for sample in dataset["all"]] == expected
+    assert all(sample.read_mask().sum() == 9 for sample in dataset["all"])
+    assert str(dataset).endswith("images with masks")
 
 
 def test_without_descriptions_the_error_says_what_to_do(monkeypatch, tmp_path):

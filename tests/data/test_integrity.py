@@ -11,7 +11,8 @@ import PIL.Image
 import pytest
 import scipy.io
 
-from keras_salnet.data import Dataset, Sample, check, load_dataset
+from keras_salnet.data import Dataset, Sample, check, integrity, load_dataset
+from keras_salnet.data.integrity import find_problems
 from keras_salnet.data.sample import read_grey, read_image
 
 SIZE = (48, 64)
@@ -233,6 +234,18 @@ def test_a_wrong_gaze_file_is_found(tmp_path, write_sample, how):
     assert line.startswith(f"{path}: {message}")
 
 
+def test_several_observers_files_are_read(tmp_path, write_sample, recording, write_judd_mat):
+    away = recording((30, 20, 60), (500, 300, 60))
+    files = tuple(write_judd_mat(tmp_path / name / "a.mat", away) for name in ("ben", "zoe"))
+    sample = dataclasses.replace(write_sample(), fixations=files)
+    assert problems(sample) == [f"{sample.image}: nobody's fixation lies inside it."]
+    write_judd_mat(files[1], recording((900, 20, 60), (50, 30, 60)))
+    assert problems(sample) == []
+    files[0].write_bytes(b"")
+    (line,) = problems(sample)
+    assert line.startswith(f"{files[0]}: not an eye tracking file of MIT1003's")
+
+
 def test_an_image_nobody_looked_at_is_found(write_sample):
     bad = write_sample("bad")
     line = f"{bad.image}: nobody's fixation lies inside it."
@@ -262,6 +275,63 @@ def test_a_black_map_of_more_channels_is_found(write_sample, kind, pixels):
     save(getattr(bad, kind), pixels)
     assert not read_grey(getattr(bad, kind)).any(), "as training reads it"
     assert len(problems(bad)) == 1
+
+
+# What can be wrong with masks
+
+
+@pytest.mark.parametrize("how", FILES)
+def test_a_broken_mask_is_found(write_sample, picture, how, tmp_path):
+    path = save(tmp_path / "mask.png", picture[..., 0])
+    sample = dataclasses.replace(write_sample(), mask=path)
+    assert problems(sample) == []
+    spoil, message = FILES[how]
+    spoil(path)
+    (line,) = problems(sample)
+    assert line.startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (grey((24, 32), 255), "the mask is 32x24, its image 64x48."),
+        (grey((64, 48), 255), "the mask is 48x64, its image 64x48."),
+        (grey(SIZE), "the mask is empty: its brightest pixel is 0; what it marks must be"),
+        (grey(SIZE, 1), "the mask is empty: its brightest pixel is 1; what it marks must be"),
+        (grey(SIZE, 255), None),
+        (np.full(SIZE, 40_000, np.uint16), None),
+        (grey(SIZE, 255) > 0, None),
+    ],
+)
+def test_a_wrong_mask_is_found(write_sample, tmp_path, pixels, message):
+    path = save(tmp_path / "mask.png", pixels)
+    found = problems(dataclasses.replace(write_sample(), mask=path))
+    assert len(found) == (message is not None)
+    assert all(line.startswith(f"{path}: {message}") for line in found)
+
+
+def test_people_may_disagree_of_a_mask_but_not_where_there_is_nothing_else(write_sample, tmp_path):
+    path = save(tmp_path / "mask.png", grey(SIZE, 100))
+    sample = write_sample()
+    assert problems(dataclasses.replace(sample, mask=path)) == []
+    (line,) = find_problems(Sample(sample.image, mask=path), masks_only=True)
+    assert line.startswith(f"{path}: the mask is empty: its brightest pixel is 100")
+
+
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_masks_alone_do_not_do_and_nothing_is_decoded(tmp_path, monkeypatch, skip_bad):
+    monkeypatch.setattr(integrity, "find_problems", lambda sample: pytest.fail("decoded"))
+    samples = [Sample(tmp_path / f"{name}.jpg", mask=tmp_path / f"{name}.png") for name in "ab"]
+    with pytest.raises(ValueError, match=r"^mine: has masks of objects only.* training and evalua"):
+        check(Dataset("mine", {"train": samples[:1], "val": samples[1:]}), skip_bad)
+
+
+def test_an_image_with_a_mask_alone_is_found_among_others(write_sample, tmp_path, write_mask):
+    path = write_mask(tmp_path / "mask.png", SIZE)
+    bad = write_sample("bad")
+    line = f"{bad.image}: has neither a density map nor fixations."
+    assert problems(write_sample(), Sample(bad.image, mask=path)) == [line]
+    assert find_problems(Sample(bad.image, mask=path), masks_only=True) == []
 
 
 # All of them at once

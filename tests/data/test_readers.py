@@ -13,6 +13,7 @@ from keras_salnet.data.readers import (
     detect_layout,
     list_images,
     read_folders,
+    read_pairs,
     read_stimuli_eye,
 )
 from keras_salnet.data.sample import points_inside
@@ -283,11 +284,11 @@ def test_the_same_name_may_stand_in_two_splits(tmp_path, write_folders):
 def test_without_any_ground_truth_a_folder_is_refused(tmp_path, write_folders):
     folder = write_folders(tmp_path, {"test": ["a"]})
     with pytest.raises(
-        FileNotFoundError, match=r"has neither maps/, fixations/ nor .*fixations\.c"
+        FileNotFoundError, match=r"has neither maps/, fixations/, masks/ nor .*fixations\.csv"
     ):
         read_folders(folder)
     (folder / "maps").mkdir()
-    with pytest.raises(ValueError, match="of no image a map or a fixation is known"):
+    with pytest.raises(ValueError, match="of no image a map, a fixation or a mask is"):
         read_folders(folder)
 
 
@@ -300,6 +301,113 @@ def test_missing_images_are_named(tmp_path, write_folders):
     (folder / "images").rename(folder / "pictures")
     with pytest.raises(FileNotFoundError, match=r"images: there is no such folder"):
         read_folders(folder)
+
+
+def test_masks_alone_do(tmp_path, write_image, write_mask):
+    for name in ("b", "a"):
+        write_image(tmp_path / "images" / f"{name}.jpg")
+    write_mask(tmp_path / "masks" / "a.png")
+    a, b = read_folders(tmp_path)["all"]
+    assert (a.mask, a.density, a.fixations) == (tmp_path / "masks" / "a.png", None, None)
+    assert a.read_mask().sum() == 9
+    assert b.mask == tmp_path / "masks" / "b.png", "for `check` to find that it is not there"
+
+
+def test_masks_go_with_all_else(tmp_path, write_folders, write_mask):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    for name in ("train/a", "val/b"):
+        write_mask(folder / "truth" / f"{name}.png")
+    (sample,) = read_folders(folder, masks="truth")["val"]
+    assert sample.mask == folder / "truth" / "val" / "b.png"
+    assert sample.density == folder / "maps" / "val" / "b.png"
+    assert sample.fixations == folder / "fixations" / "val" / "b.png"
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".mat"])
+def test_a_missing_partner_is_expected_as_its_neighbours_are(tmp_path, write_folders, ending):
+    folder = write_folders(tmp_path, {".": ["a", "b", "c"]}, kinds=())
+    (folder / "fixations").mkdir()
+    for name in "ac":
+        (folder / "fixations" / f"{name}{ending}").write_bytes(b"")
+    _, b, _ = read_folders(folder)["all"]
+    assert b.fixations == folder / "fixations" / f"b{ending}"
+
+
+# Files of all images' fixations: Toronto, PASCAL-S
+
+
+@pytest.mark.parametrize("name", ["gaze.mat", "gaze-7.3.mat"])
+def test_cells_are_of_the_images_of_their_numbers(
+    tmp_path, write_image, write_cells_mat, name, caplog
+):
+    images = [write_image(tmp_path / "images" / f"{number}.png") for number in (1, 2, 10)]
+    cells = [np.zeros((0, 3))] * 10
+    cells[0], cells[1] = [(3, 2, 1), (6, 9, 1)], [(1, 1, 7), (2, 1, 3)]
+    cells[9] = [(6, 8, 1)]
+    write_cells_mat(tmp_path / name, "fixCell", cells)
+    samples = read_folders(tmp_path, fixations=name)["all"]
+    found = {sample.image.name: sample for sample in samples}
+    assert found["1.png"].fixations.tolist() == [[1, 2]]
+    assert found["1.png"].dropped == 1
+    assert found["2.png"].observer.tolist() == [1, 0]
+    assert found["10.png"].fixations.tolist() == [[7, 5]]
+    assert {sample.image for sample in samples} - set(images) == {
+        tmp_path / "images" / f"{number}.jpg" for number in range(3, 10)
+    }, "images that are missing"
+    (record,) = caplog.records
+    assert f"{name}: 1 fixations lie outside" in record.getMessage()
+
+
+def test_a_map_in_a_cell_must_have_its_images_size(tmp_path, write_image, write_cells_mat):
+    write_image(tmp_path / "images" / "1.jpg")
+    write_cells_mat(tmp_path / "gaze.mat", "white", [np.eye(6, 8)])
+    (sample,) = read_folders(tmp_path, fixations="gaze.mat")["all"]
+    assert sample.fixations.tolist() == [[i, i] for i in range(6)]
+    assert sample.observer is None
+    write_image(tmp_path / "images" / "1.jpg", (8, 6))
+    with pytest.raises(
+        ValueError, match=r"gaze\.mat: .*cell 1: the fixation map is 8x6, its image"
+    ):
+        read_folders(tmp_path, fixations="gaze.mat")
+
+
+# Text files of pairs
+
+
+def test_pairs(tmp_path):
+    text = "imgs/b.jpg  gt/b.png\n\n/data/a b.jpg\t/data/ä.png\r\nc.jpg c.png"
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "pairs.txt").write_bytes(text.encode(encoding))
+        b, a, c = read_pairs(tmp_path)["all"]
+        assert (b.image, b.mask) == (tmp_path / "imgs/b.jpg", tmp_path / "gt/b.png")
+        assert [str(path) for path in (a.image, a.mask)] == ["/data/a b.jpg", "/data/ä.png"]
+        assert (c.image, c.mask) == (tmp_path / "c.jpg", tmp_path / "c.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a.jpg a.png\nb.jpg", r"line 2: must be an image and its mask, .* not 'b\.jpg'"),
+        ("my photo.jpg a.png", "line 1: must be an image and its mask, a tab between them where"),
+        ("a.jpg\t", "line 1: must be an image and its mask"),
+        ("a.jpg\ta.png\tb.png", "line 1: must be an image and its mask"),
+        ("a.jpg a.png\n\na.jpg b.png", r"line 3: .*a\.jpg stands in an earlier line already"),
+        ("", "holds no pair of an image and its mask"),
+        ("\n \n", "holds no pair of an image and its mask"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named(tmp_path, text, message):
+    (tmp_path / "list.txt").write_text(text)
+    with pytest.raises(ValueError, match=rf"list\.txt: {message}"):
+        read_pairs(tmp_path, "list.txt")
+
+
+def test_a_list_of_pairs_must_be_there_and_utf8(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"pairs\.txt: there is no such file"):
+        read_pairs(tmp_path)
+    (tmp_path / "pairs.txt").write_bytes("ü.jpg ü.png".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"pairs\.txt: .*utf-8"):
+        read_pairs(tmp_path)
 
 
 # SALICON's .mat
@@ -359,6 +467,21 @@ def test_a_broken_gaze_file_is_named(
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"a\.mat: not a fixation file of SALICON's"):
             sample.read_gaze()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float64])
+def test_cat2000s_mat_is_a_map(tmp_path, write_image, dtype):
+    image = write_image(tmp_path / "a.jpg")
+    looked = np.zeros((6, 8), dtype)
+    looked[5, 7] = looked[0, 2] = 1
+    scipy.io.savemat(tmp_path / "a.mat", {"fixLocs": looked})
+    sample = Sample(image, fixations=tmp_path / "a.mat")
+    points, observer, dropped = sample.read_gaze()
+    assert points.tolist() == [[2, 0], [7, 5]]
+    assert (observer, dropped) == (None, 0)
+    write_image(tmp_path / "a.jpg", (8, 6))
+    with pytest.raises(ValueError, match=r"a\.mat: .*the fixation map is 8x6, its image 6x8"):
+        sample.read_gaze()
 
 
 def test_a_missing_gaze_file_is_named(tmp_path, write_image):
@@ -537,7 +660,7 @@ def test_a_table_and_maps_go_together(tmp_path, write_table, write_image):
 
 
 def test_a_table_without_fixations_is_refused(tmp_path, write_table):
-    with pytest.raises(ValueError, match="of no image a map or a fixation is known"):
+    with pytest.raises(ValueError, match="of no image a map, a fixation or a mask is"):
         read_folders(write_table(tmp_path, "image,x,y\n"))
 
 
@@ -584,17 +707,25 @@ def test_layouts_are_told_apart(tmp_path, write_osie, write_folders, write_image
     write_image(folder / "images" / "a.png")
     message = (
         r"c: has none of the known layouts \(stimuli_eye: stimuli \+ eye/fixations\.mat; "
-        r"folders: images \+ maps or fixations or fixations\.csv\)\."
+        r"mit1003: ALLSTIMULI \+ DATA or ALLFIXATIONMAPS; "
+        r"folders: images \+ maps or fixations or fixations\.csv or masks; pairs: pairs\.txt\)\."
     )
     with pytest.raises(ValueError, match=message):
         detect_layout(folder)
-    for mark in ("maps", "fixations", "fixations.csv"):
+    for mark in ("maps", "fixations", "fixations.csv", "masks"):
         (folder / mark).mkdir()
         assert detect_layout(folder) == "folders"
         (folder / mark).rmdir()
+    (folder / "pairs.txt").write_text("")
+    assert detect_layout(folder) == "pairs"
+    (folder / "ALLSTIMULI").mkdir()
+    for mark in ("DATA", "ALLFIXATIONMAPS"):
+        (folder / mark).mkdir()
+        assert detect_layout(folder) == "mit1003"
+        (folder / mark).rmdir()
     with pytest.raises(FileNotFoundError, match="d: there is no such folder"):
         detect_layout(tmp_path / "d")
-    assert set(LAYOUTS) == {"stimuli_eye", "folders"}
+    assert set(LAYOUTS) == {"stimuli_eye", "mit1003", "folders", "pairs"}
 
 
 # Parts

@@ -179,6 +179,20 @@ def test_a_fixation_map_holds_points(tmp_path):
     assert (observer, dropped) == (None, 0)
 
 
+@pytest.mark.parametrize("quality", [95, 75, 50])
+def test_a_fixation_map_may_be_a_jpeg(tmp_path, quality):
+    looked = np.zeros((64, 80), np.uint8)
+    places = [(5, 3), (40, 12), (77, 60), (20, 50)]
+    for x, y in places:
+        looked[y, x] = 255
+    path = save(tmp_path / "fixations.jpg", looked, quality=quality)
+    assert np.count_nonzero(read_grey(path)) > 10, "it is not black elsewhere"
+    points = Sample(tmp_path / "unread.jpg", fixations=path).read_fixations()
+    assert sorted(map(tuple, points.tolist())) == sorted(places)
+    save(path, np.zeros_like(looked))
+    assert len(Sample(tmp_path / "unread.jpg", fixations=path).read_fixations()) == 0
+
+
 def test_points_are_given_back():
     points = np.array([[1.5, 2.0], [1.5, 2.0]])
     assert Sample("unread.jpg", fixations=points).read_fixations() is points
@@ -212,6 +226,25 @@ def test_a_map_is_preferred_to_points(tmp_path, picture):
     sample = Sample(path, tmp_path / "map.png", np.array([[30.0, 20.0]]), sigma=2.0)
     assert np.unravel_index(sample.read_density(SIZE).argmax(), SIZE) == (5, 5)
     assert sample.read_density_in(SIZE)[5, 5] == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_mask_is_where_it_is_half_as_bright_as_white(tmp_path, dtype):
+    most = np.iinfo(dtype).max
+    half = most // 2 + 1
+    levels = np.array([[0, 1, half - 1], [half, most - 1, most]], dtype)
+    path = tmp_path / "mask.png"
+    cv2.imwrite(str(path), levels)
+    mask = Sample(tmp_path / "unread.jpg", mask=path).read_mask()
+    assert mask.dtype == bool
+    assert mask.tolist() == [[False] * 3, [True] * 3]
+    PIL.Image.fromarray(np.array([[False, True]])).save(path)
+    assert Sample(tmp_path / "unread.jpg", mask=path).read_mask().tolist() == [[False, True]]
+
+
+def test_without_a_mask_there_is_none_to_read():
+    with pytest.raises(ValueError, match=r"image\.jpg: there is no mask"):
+        Sample("image.jpg").read_mask()
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
