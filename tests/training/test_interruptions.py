@@ -216,10 +216,13 @@ def test_a_run_that_is_not_finished_is_not_used(run, command, capsys):
 # The record
 
 
-def model():
+def model(scaled=False):
     inputs = keras.Input((2,))
     net = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    net.compile("adam", "mse")
+    optimizer = keras.optimizers.Adam(use_ema=True, gradient_accumulation_steps=2)
+    if scaled:  # as training in float16 has it
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, 4.0, dynamic_growth_steps=2)
+    net.compile(optimizer, "mse")
     net.optimizer.build(net.trainable_variables)
     return net
 
@@ -253,15 +256,17 @@ def test_the_record_keeps_what_callbacks_remember(tmp_path):
         assert (stopping.best, stopping.wait) == ((0.25, 2) if part == 0 else (None, 0))
 
 
-def test_the_record_keeps_the_optimizer(tmp_path):
-    net, again = model(), model()
-    net.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_record_keeps_the_optimizer(tmp_path, scaled):
+    net, again = model(scaled), model(scaled)
+    net.fit(np.ones((3, 2)), np.ones((3, 1)), batch_size=1, verbose=0)
     record = ResumeRecord(tmp_path / "resume.weights.h5", {})
     record.write(net, 1)
     record.restore(again)
-    for ours, theirs in zip(again.optimizer.variables, net.optimizer.variables, strict=True):
-        assert (ours.numpy() == theirs.numpy()).all()
-    assert int(again.optimizer.iterations) == 1
+    theirs = [variable.numpy() for variable in net.optimizer.variables]
+    for ours, value in zip(again.optimizer.variables, theirs, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), value)
+    assert {3, 8} <= {value.item() for value in theirs if value.size == 1} or not scaled
 
 
 def test_a_record_of_something_else_is_refused(tmp_path):
