@@ -313,6 +313,8 @@ def read_table(path, images, splits):
 
 def _read_row(row, splits):
     """A row of the table → (image, (x, y), observer or None)."""
+    if any(row.get(None) or ()):
+        raise ValueError("has more cells than the first line; decimals must be written as 1.5.")
     name = Path(row["image"] or "")
     if len(name.parts) != 1 + bool(splits) or (splits and name.parts[0] not in splits):
         wanted = f"{splits[0]}/{name.name}" if splits else "photo.jpg"

@@ -101,7 +101,7 @@ def read_mit1003(folder):
     return {"all": samples}
 
 
-def read_folders(folder, images="images", maps="maps", fixations="fixations", masks="masks"):
+def read_folders(folder, images="images", maps=None, fixations=None, masks=None):
     """Images, density maps, fixations and masks in folders of their own, as of SALICON and DUTS.
 
     A map or mask has its image's name, but for the ending. Fixations are one file an image too: a
@@ -113,7 +113,8 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations", ma
 
     Args:
         folder: the dataset's folder.
-        images, maps, fixations, masks: names of the folders, or of the file of fixations.
+        images, maps, fixations, masks: other names of the folders, or of the file of fixations;
+            what is named must be there.
 
     Returns:
         ``{split: samples}`` for the splits that have ground truth, or ``{"all": samples}`` of
@@ -122,15 +123,25 @@ def read_folders(folder, images="images", maps="maps", fixations="fixations", ma
         is not there.
 
     Raises:
-        FileNotFoundError: a folder is missing.
+        FileNotFoundError: a folder or file is missing.
         ValueError: two files would be partners of the same image, or the file of fixations is not
             such a one, or a split is called ``all``.
     """
     folder = Path(folder)
-    images, maps, fixations, masks = (folder / name for name in (images, maps, fixations, masks))
+    named = {"maps": maps, "fixations": fixations, "masks": masks}
+    images = folder / images
+    maps, fixations, masks = (folder / (name or kind) for kind, name in named.items())
     table = fixations if fixations.suffix in (".csv", ".mat") else fixations.with_suffix(".csv")
+    there = {
+        "maps": maps.is_dir(),
+        "fixations": fixations.is_dir() or table.is_file(),
+        "masks": masks.is_dir(),
+    }
     inside = _visible(images)
-    if not (any(place.is_dir() for place in (maps, fixations, masks)) or table.is_file()):
+    for kind, name in named.items():
+        if name is not None and not there[kind]:
+            raise FileNotFoundError(f"{folder / name}: is not there, where {kind} should be.")
+    if not any(there.values()):
         raise FileNotFoundError(
             f"{folder}: has neither {maps.name}/, {fixations.name}/, {masks.name}/ nor {table}."
         )

@@ -224,6 +224,14 @@ def test_folders_may_have_other_names(tmp_path, write_folders):
     assert sample.fixations == folder / "gaze" / "val" / "b.png"
 
 
+@pytest.mark.parametrize("kind", ["maps", "fixations", "masks"])
+@pytest.mark.parametrize("name", ["gone", "gone.csv", "gone.mat"])
+def test_what_is_named_must_be_there(tmp_path, write_folders, kind, name):
+    folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]})
+    with pytest.raises(FileNotFoundError, match=rf"{name}: is not there, where {kind} should be"):
+        read_folders(folder, **{kind: name})
+
+
 def test_maps_alone_do(tmp_path, write_folders):
     folder = write_folders(tmp_path, {"train": ["a"], "val": ["b"]}, kinds=("maps",))
     (sample,) = read_folders(folder)["val"]
@@ -669,6 +677,13 @@ def test_an_image_elsewhere_than_below_images_is_refused(tmp_path, write_table, 
     folder = write_table(tmp_path, f"image,x,y\nb.png,1,2\n{name},1,2\n")
     message = r"fixations\.csv: line 3: image must be its path below images, as photo\.jpg, not "
     with pytest.raises(ValueError, match=message):
+        read_folders(folder)
+
+
+@pytest.mark.parametrize("line", ["a.png,1,5,2,5", "a.png,1,2,3,anna"])
+def test_a_line_with_more_cells_than_columns_is_named(tmp_path, write_table, line):
+    folder = write_table(tmp_path, f"image,x,y\nb.png,1,2,,\n{line}\n")
+    with pytest.raises(ValueError, match=r"fixations\.csv: line 3: has more cells than the first"):
         read_folders(folder)
 
 

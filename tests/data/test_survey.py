@@ -203,6 +203,10 @@ def test_who_trains_or_evaluates_on_masks_is_told(tmp_path, write_distinct, writ
     command = ["evaluate", "--maps", str(tmp_path / "masks"), "--data", str(tmp_path)]
     assert cli.main(command) == 1
     assert "has masks of objects only" in capsys.readouterr().err
+    command = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert cli.main(command) == 1
+    assert "has masks of objects only" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 # The sheet
@@ -233,10 +237,11 @@ def test_a_sheet_shows_images_of_every_split(tmp_path, write_distinct):
 
 
 def test_fixations_masks_and_densities_are_drawn(tmp_path, write_image, write_mask):
-    image = write_image(tmp_path / "a.png", (144, 192), 100)
-    mask = write_mask(tmp_path / "mask.png", (144, 192), (slice(20, 60), slice(30, 90)))
-    points = np.array([[150.0, 100]])
-    sample = Sample(image, None, points, sigma=5.0, mask=mask)
+    # Twice as large as on the sheet.
+    image = write_image(tmp_path / "a.png", (288, 384), 100)
+    mask = write_mask(tmp_path / "mask.png", (288, 384), (slice(40, 120), slice(60, 180)))
+    points = np.array([[300.5, 200.5]])
+    sample = Sample(image, None, points, sigma=10.0, mask=mask)
     ((drawn, heat),) = tiles(contact_sheet(dataset_of(train=[sample])), 1)
     assert drawn[100, 150].tolist() == [255, 255, 255]
     assert drawn[20, 50].tolist() == drawn[40, 30].tolist() == [0, 255, 0]
