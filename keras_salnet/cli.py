@@ -16,11 +16,11 @@ from pathlib import Path
 
 from keras_salnet import __version__
 from keras_salnet.models.registry import names
-from keras_salnet.training.recipes import RECIPES
+from keras_salnet.training.recipes import RECIPES, SCHEDULES
 
 RUNS = Path("runs")
 
-# For an option that is absent unless given, so that its help prints no default of None.
+# For an option that is absent unless given.
 _OPTIONAL = {"default": argparse.SUPPRESS}
 
 # What a user's own mistake or machine raises: told in one line, without a traceback.
@@ -43,12 +43,18 @@ def main(argv=None):
     try:
         arguments.command(arguments)
     except _USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(_with_notes(f"error: {error}", error), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(_with_notes("interrupted", error), file=sys.stderr)
         return 130
     return 0
+
+
+def _with_notes(told, error):
+    """What is told of an error, with what was added to it on its way."""
+    notes = getattr(error, "__notes__", [])
+    return "; ".join([told.rstrip("."), *notes]) if notes else told
 
 
 def _start_keras(backend=None):
@@ -95,9 +101,17 @@ def _parser():
     return parser
 
 
+class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Leaves out the defaults that say nothing."""
+
+    def _get_help_string(self, action):
+        says_nothing = action.default in (None, []) or action.default is False
+        return action.help if says_nothing else super()._get_help_string(action)
+
+
 def _add_command(commands, name, function, help):
     parser = commands.add_parser(
-        name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name, help=help, description=help, formatter_class=_HelpWithDefaults
     )
     parser.set_defaults(command=function)
     return parser
@@ -111,12 +125,31 @@ def _add_train(commands):
         "Train a model and leave a run folder with its weights, history and exports. What is not "
         "given follows the model's recipe, as its paper has it.",
     )
-    parser.add_argument("--model", choices=names(), default="vggrga", help="which model")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run that was killed, as it began; takes no other option",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--model", choices=names(), help="which model (default: vggrga)", **_OPTIONAL
+    )
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
     _add_data_arguments(
         parser,
-        "'popout': the embedded displays, with a small recipe of their own",
-        default="popout",
+        "'popout': the embedded displays, with a small recipe of their own (default: popout); may "
+        "be repeated, to train on several together",
+        action="append",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--weights",
+        type=_positive,
+        nargs="+",
+        metavar="N",
+        help="how many times an epoch shows each training image, for each --data (default: once)",
+        **_OPTIONAL,
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_OPTIONAL)
@@ -128,6 +161,44 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_OPTIONAL)
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        help="how the learning rate falls: by a factor every few epochs, or as a cosine",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--warmup",
+        dest="warmup_epochs",
+        type=float,
+        metavar="EPOCHS",
+        help="of --schedule cosine: the learning rate rises this long",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="step once every N batches, by their mean gradient",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--clip-norm", type=float, metavar="X", help="shorten longer gradients to it", **_OPTIONAL
+    )
+    parser.add_argument(
+        "--ema",
+        type=float,
+        metavar="MOMENTUM",
+        help="validate and keep a moving average of the weights, such as of 0.999 a batch",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--early-stopping",
+        type=int,
+        metavar="EPOCHS",
+        help="stop after so many without a better validation loss",
+        **_OPTIONAL,
+    )
     parser.add_argument(
         "--encoder-rate",
         type=float,
@@ -163,7 +234,15 @@ def _add_train(commands):
         help="compile by XLA; otherwise Keras chooses (on a GPU yes, on a CPU no)",
         **_OPTIONAL,
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same weights to the last bit every time; slower",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="of all that is random (default: 0)", **_OPTIONAL
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="run folder (a new one in runs/)", **_OPTIONAL
     )
@@ -186,6 +265,7 @@ def _add_data_arguments(parser, more, **options):
         "--skip-bad",
         action="store_true",
         help="leave out images with bad files instead of stopping",
+        **_OPTIONAL,
     )
 
 
@@ -215,47 +295,76 @@ def _size(text):
 
 
 def _train(arguments):
-    given = vars(arguments)
-    recipe = RECIPES["popout" if arguments.data == "popout" else arguments.model]
-    if "init" in given:
-        recipe = recipe.replace(**_shape_of_run(arguments.init))
-    changes = {
-        name: given[name]
-        for name in (
-            *("epochs", "batch_size", "input_size", "augment"),
-            *("learning_rate", "encoder_rate", "freeze_encoder"),
-        )
-        if name in given
-    }
-    if "num_rga" in given:
-        changes["model_args"] = {"num_rga": arguments.num_rga}
-    if "backbone_weights" in given:
-        weights = arguments.backbone_weights
-        changes["backbone_weights"] = None if weights == "none" else weights
-    recipe = recipe.replace(**changes)
+    given = {name: value for name, value in vars(arguments).items() if name != "command"}
+    run = _resume(**given) if "resume" in given else _begin(given)
+    print(_training_summary(run))
 
-    from rich.console import Console
+
+def _resume(resume, **others):
+    if others:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise ValueError(f"--resume goes on as the run began; leave out {options}.")
+    _start_keras()
+    from keras_salnet.training import fit
+
+    return fit.resume(resume, track=_training_progress())
+
+
+def _begin(given):
+    data = _weighted(given.get("data", ["popout"]), given.get("weights"))
+    recipe = RECIPES["popout" if data == "popout" else given.get("model", "vggrga")]
+    if "init" in given:
+        recipe = recipe.replace(**_shape_of_run(given["init"]))
+    changes = _among(
+        given,
+        *("epochs", "batch_size", "input_size", "augment", "learning_rate", "schedule"),
+        *("warmup_epochs", "encoder_rate", "freeze_encoder", "accumulate", "clip_norm", "ema"),
+        "early_stopping",
+    )
+    if "num_rga" in given:
+        changes["model_args"] = {"num_rga": given["num_rga"]}
+    if "backbone_weights" in given:
+        weights = given["backbone_weights"]
+        # A file's whole path: a run may be resumed from another folder.
+        named = {"none": None, "imagenet": "imagenet"}
+        changes["backbone_weights"] = (
+            named[weights] if weights in named else str(Path(weights).expanduser().absolute())
+        )
+    recipe = recipe.replace(**changes)
+    if "warmup_epochs" in given and recipe.schedule != "cosine":
+        raise ValueError("--warmup is for --schedule cosine.")
 
     from keras_salnet.data import load_dataset
 
-    dataset = load_dataset(arguments.data)
+    dataset = load_dataset(data)
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     _start_keras()
-    from keras_salnet.training.fit import train
+    from keras_salnet.training import fit
 
-    out = train(
-        recipe,
-        dataset,
-        out,
-        seed=arguments.seed,
-        mixed_precision=given.get("mixed_precision"),
-        jit=given.get("jit", "auto"),
-        init=given.get("init"),
-        skip_bad=arguments.skip_bad,
-        track=_progress(Console(stderr=True)),
-    )
-    print(_training_summary(out))
+    options = _among(given, "seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic")
+    return fit.train(recipe, dataset, out, **options, track=_training_progress())
+
+
+def _among(given, *names):
+    return {name: given[name] for name in names if name in given}
+
+
+def _training_progress():
+    from rich.console import Console
+
+    return _progress(Console(stderr=True))
+
+
+def _weighted(data, weights):
+    """What `load_dataset` takes: one name, or a list with each as many times as its weight."""
+    weights = weights or [1] * len(data)
+    if len(weights) != len(data):
+        raise ValueError(
+            f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}."
+        )
+    data = [name for name, weight in zip(data, weights, strict=True) for _ in range(weight)]
+    return data[0] if len(data) == 1 else data
 
 
 def _shape_of_run(init):
@@ -355,12 +464,12 @@ def _add_evaluate(commands):
         help="processes that compute scores",
     )
     for kind, what in (
-        ("report", "a page with tables, distributions and examples, as HTML,"),
+        ("report", "a page with tables, distributions and examples, as HTML"),
         ("json", "all results as JSON"),
         ("csv", "each image's scores as CSV"),
     ):
         parser.add_argument(
-            f"--{kind}", type=Path, metavar="FILE", help=f"write {what} there", **_OPTIONAL
+            f"--{kind}", type=Path, metavar="FILE", help=f"file to write: {what}", **_OPTIONAL
         )
 
 
@@ -396,7 +505,7 @@ def _evaluate(arguments):
         for path, predictor in scored.items()
     }
 
-    datasets = [_checked_dataset(name, arguments.skip_bad) for name in data]
+    datasets = [_checked_dataset(name, "skip_bad" in given) for name in data]
     for dataset in datasets:
         for folder in arguments.maps:
             split = given.get("split") or dataset.held_out
@@ -430,10 +539,10 @@ def _evaluate(arguments):
 
 
 def _data_of_runs(predictors):
-    data = {predictor.config.get("data") for predictor in predictors.values()}
-    if len(data) != 1 or None in data:
+    found = [predictor.config.get("data") for predictor in predictors.values()] or [None]
+    if found[0] is None or found.count(found[0]) != len(found):
         raise ValueError("what to score on is not known from the models; give --data.")
-    return list(data)
+    return list(dict.fromkeys(found[0] if isinstance(found[0], list) else found[:1]))
 
 
 def _add_predict(commands):
@@ -588,6 +697,35 @@ def _add_datasets(commands):
         help="draw some images with their ground truth there, as .jpg or .png",
         **_OPTIONAL,
     )
+    prepare = _add_command(
+        actions,
+        "prepare",
+        _datasets_prepare,
+        "Decode and resize a dataset once for all trainings. The folder that it leaves can be "
+        "given as --data; run again after an interruption, it goes on where it was.",
+    )
+    prepare.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
+    prepare.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder to make or complete"
+    )
+    prepare.add_argument(
+        "--size", type=_size, default="256", metavar="SIZE", help="network's frame, as 240x320"
+    )
+    prepare.add_argument(
+        "--fit", choices=["stretch", "pad"], default="stretch", help="images into it"
+    )
+    prepare.add_argument(
+        "--workers",
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that decode",
+    )
+    prepare.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave out images with bad files instead of stopping",
+    )
 
 
 def _datasets(arguments):
@@ -621,6 +759,30 @@ def _datasets_check(arguments):
     if found.errors:
         raise ValueError("\n".join(f"{dataset.name}: {error}" for error in found.errors))
     print("Every file can be used.")
+
+
+def _datasets_prepare(arguments):
+    if not util.find_spec("tensorflow"):
+        raise ModuleNotFoundError(
+            "prepare needs TensorFlow, which writes the records; run it where that is installed. "
+            "Training from them does not need it."
+        )
+    dataset = _checked_dataset(arguments.data, arguments.skip_bad)
+    _import_tensorflow_quietly()
+
+    from rich.console import Console
+
+    from keras_salnet.data import prepare
+
+    out = prepare(
+        dataset,
+        arguments.out,
+        frame=arguments.size,
+        fit=arguments.fit,
+        workers=arguments.workers,
+        track=_progress(Console(stderr=True)),
+    )
+    print(f"Prepared: {out}\nNext: keras-salnet train --data {out}")
 
 
 if __name__ == "__main__":

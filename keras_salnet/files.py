@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
@@ -34,9 +35,22 @@ def atomic(path):
             os.replace(draft, path)
             shutil.rmtree(old)
         else:
+            if draft.is_file():
+                with draft.open("rb+") as file:  # else a power cut could leave the name alone
+                    os.fsync(file.fileno())
             os.replace(draft, path)
     finally:
         if draft.is_dir():
             shutil.rmtree(draft, ignore_errors=True)
         else:
             draft.unlink(missing_ok=True)
+
+
+def remove_drafts(folder):
+    """Remove, anywhere in a folder, what `atomic` left there when its process was killed."""
+    for path in list(Path(folder).rglob(".*")):
+        if re.fullmatch(r"\..*-[0-9a-f]{8}(\..*|-old)?", path.name):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

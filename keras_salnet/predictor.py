@@ -114,7 +114,9 @@ def _loader(path):
         if (path / "model.keras").is_file():
             return lambda: _load_keras(path / "model.keras")
         if (path / "config.json").is_file():
-            raise ValueError(f"{path}: this run has no model.keras; its training has not finished.")
+            raise ValueError(
+                f"{path}: this run is not finished; go on with: keras-salnet train --resume {path}"
+            )
     elif path.suffix == ".keras":
         return lambda: _load_keras(path)
     elif path.suffix == ".tflite":

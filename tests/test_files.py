@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_salnet.files import atomic
+from keras_salnet.files import atomic, remove_drafts
 
 
 def names(folder):
@@ -143,3 +143,18 @@ def test_a_folder_does_not_replace_a_file(tmp_path):
         write_folder(draft)
     assert names(tmp_path) == ["1"]
     assert path.read_text() == "old"
+
+
+def test_drafts_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
+    kept = {".hidden", ".cache-notes.txt", "history.csv", "image-0123abcd.png", ".a-0123abcde.csv"}
+    for name in kept:
+        (tmp_path / name).touch()
+    for name in ("model.keras", "best.weights.h5", ".hidden", "1", "saved_model/1"):
+        with atomic(tmp_path / "killed" / name) as draft:
+            draft.touch()
+        draft.touch()  # as if it had been killed in the block
+    write_folder(draft.with_name(f"{draft.name}-old"))
+    remove_drafts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "killed"}
+    left = {path.name for path in (tmp_path / "killed").rglob("*")}
+    assert left == {"model.keras", "best.weights.h5", ".hidden", "1", "saved_model"}

@@ -1,10 +1,11 @@
 """Maps as pictures."""
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 
-from keras_salnet.visualize import COLORMAPS, heatmap, overlay, to_grey, write_picture
+from keras_salnet.visualize import COLORMAPS, difference, heatmap, overlay, to_grey, write_picture
 
 
 @pytest.fixture
@@ -57,7 +58,6 @@ def test_a_heat_map_is_rgb(colormap, saliency):
     ramp = heatmap(np.arange(256.0)[None], colormap)[0].astype(int)
     assert len(np.unique(ramp, axis=0)) > 200
     # Roughly matplotlib's map of that name, and in the order RGB.
-    matplotlib = pytest.importorskip("matplotlib")
     expected = 255 * matplotlib.colormaps[colormap](np.arange(256))[:, :3]
     assert np.abs(ramp - expected).mean() < 12
 
@@ -110,6 +110,71 @@ def test_inputs_are_left_alone(saliency, image):
 def test_sizes_must_agree(image, size):
     with pytest.raises(ValueError, match=r"saliency \(.*\) must have the image's size \(12, 16\)"):
         overlay(image, np.ones(size))
+
+
+# Differences
+
+
+def redness(picture):
+    return picture[..., 0].astype(int) - picture[..., 2]
+
+
+def test_too_much_is_red_too_little_blue_and_what_fits_white(saliency):
+    density = saliency.copy()
+    density[2, 3], density[8, 9] = 0, density[2, 3] + density[8, 9]  # the sum is the same
+    picture = difference(saliency, density)
+    assert picture.shape == (12, 16, 3)
+    assert picture.dtype == np.uint8
+    assert redness(picture)[2, 3] > 50
+    assert redness(picture)[8, 9] < -50
+    fits = density == saliency
+    assert np.count_nonzero(fits) == 12 * 16 - 2
+    assert (picture[fits] == (247, 246, 246)).all()
+    assert (difference(saliency, saliency) == (247, 246, 246)).all()
+
+
+def test_differences_are_those_of_densities_whatever_their_scales(saliency):
+    density = saliency[::-1]
+    expected = difference(saliency, density)
+    assert len(np.unique(redness(expected))) > 30
+    for scaled in (4 * saliency, saliency / 1024):
+        assert np.array_equal(difference(scaled, density), expected)
+        assert np.array_equal(difference(density[::-1], scaled[::-1]), expected)
+    grey = to_grey(saliency), to_grey(density)
+    for dtype in (np.uint8, np.float16):  # which do not hold the sums
+        found = difference(*(levels.astype(dtype) for levels in grey))
+        assert np.array_equal(found, difference(*map(np.float64, grey)))
+
+
+def test_the_higher_peak_of_the_two_has_the_strongest_colour_and_a_quarter_half_of_it():
+    higher = np.array([[8, 2, 0, 5, 5, 0]])
+    lower = np.array([[0, 0, 2, 6, 6, 6]])
+    colours = matplotlib.colormaps["RdBu_r"]
+    for pair, places in (((higher, lower), (1, 0.75, 0.25)), ((lower, higher), (0, 0.25, 0.75))):
+        expected = colours(places, bytes=True)[:, :3]
+        assert np.array_equal(difference(*pair)[0, :3], expected)
+
+
+def test_a_map_of_zeros_is_compared_as_a_uniform_one(saliency):
+    zeros, uniform = np.zeros((12, 16)), np.ones((12, 16))
+    assert np.array_equal(difference(saliency, zeros), difference(saliency, uniform))
+    assert np.array_equal(difference(zeros, saliency), difference(uniform, saliency))
+    assert (difference(zeros, zeros) == (247, 246, 246)).all()
+
+
+def test_maps_to_compare_are_left_alone(saliency):
+    density = saliency[::-1].astype(np.float64)
+    before = saliency.copy(), density.copy()
+    difference(saliency, density)
+    assert np.array_equal(saliency, before[0])
+    assert np.array_equal(density, before[1])
+
+
+@pytest.mark.parametrize("size", [(16, 12), (1, 16), (16,), (12, 16, 1)])
+def test_maps_to_compare_have_one_size(saliency, size):
+    # Those of one row or column would otherwise be broadcast.
+    with pytest.raises(ValueError, match=r"saliency \(.*\) must have density's size \(12, 16\)"):
+        difference(np.ones(size), saliency)
 
 
 # Files

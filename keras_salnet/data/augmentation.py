@@ -133,10 +133,11 @@ def _affine(planes, matrix):
     top = ops.clip(ops.floor(y), 0, max(height - 2, 0))
     right_weight, bottom_weight = x - left, y - top
     corner = ops.cast(top, "int32") * width + ops.cast(left, "int32")
-    flat = ops.reshape(planes, (-1, height * width, channels))
+    corner += ops.arange(ops.shape(planes)[0], dtype="int32")[:, None] * (height * width)
+    flat = ops.reshape(planes, (-1, channels))  # whole pixels are taken, of all images: (BHW, C)
 
     def gather(offset, weight):
-        return ops.take_along_axis(flat, (corner + offset)[..., None], axis=1) * weight[..., None]
+        return ops.take(flat, corner + offset, axis=0) * weight[..., None]
 
     warped = (
         gather(0, (1 - right_weight) * (1 - bottom_weight))

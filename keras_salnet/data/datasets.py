@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keras_salnet.data import popout, readers
 from keras_salnet.data.sample import image_size_if_readable
+from keras_salnet.data.shards import is_prepared, read_prepared
 
 # Where the datasets' TOML files are: beside the package in a checkout and an editable install,
 # inside it in a wheel.
@@ -47,7 +48,7 @@ class Dataset:
 
     name: str
     splits: dict = field(repr=False)
-    source: str | None = field(default=None, repr=False)
+    source: str | list | None = field(default=None, repr=False)
 
     def __getitem__(self, split):
         """The samples of a split; of ``"all"``, those of every split, in the order of the splits.
@@ -184,8 +185,10 @@ def load_dataset(data="popout", folder=None):
             - a dataset's folder. One named as one of `descriptions()` is read by its description;
               of any other the layout is detected, σ is 3 % of the image's width and, where there
               are no splits, the last tenth by file name is for validation;
+            - a folder that `keras_salnet.data.prepare` made of a dataset;
             - a TOML file of one's own, with the same keys; its `path` is the folder (relative to
               the file, and by default the file's own);
+            - a list of these: they are joined, see `join`;
             - a text file (``.txt``) of pairs of an image and its mask, see `readers.read_pairs`;
             - a name of `descriptions()`: its folder of this name is looked for in the folder
               ``data``, or the one that the environment variable KERAS_SALNET_DATA names.
@@ -204,6 +207,9 @@ def load_dataset(data="popout", folder=None):
         >>> load_dataset("/data/osie")  # doctest: +SKIP
         Dataset(name='osie')
     """
+    if isinstance(data, list):
+        read = {name: load_dataset(name) for name in dict.fromkeys(data)}
+        return join([read[name] for name in data])
     if folder is not None:
         public = descriptions()
         if _key(data) not in public:
@@ -236,6 +242,34 @@ def _key(name):
     return str(name).lower().replace("-", "_")
 
 
+def join(datasets):
+    """Several datasets as one, split by split, to train on all of them.
+
+    Args:
+        datasets: list of `Dataset`. One that is in it twice has its training images seen twice an
+            epoch, each time augmented anew; its other splits count once.
+
+    Returns:
+        `Dataset`; each sample keeps its σ.
+
+    Example:
+        >>> popout = load_dataset()
+        >>> joined = join([popout, popout])
+        >>> len(joined["train"]) / len(popout["train"]), len(joined["val"]) / len(popout["val"])
+        (2.0, 1.0)
+    """
+    distinct = list({id(dataset): dataset for dataset in datasets}.values())
+    splits = dict.fromkeys(split for dataset in distinct for split in dataset.splits)
+    for split in splits:
+        counted = datasets if split == "train" else distinct
+        splits[split] = [sample for each in counted for sample in each.splits.get(split, [])]
+    sources = []
+    for dataset in datasets:
+        sources += dataset.source if isinstance(dataset.source, list) else [dataset.source]
+    name = "+".join(dataset.name for dataset in distinct)
+    return Dataset(name, splits, None if None in sources else sources)
+
+
 def _home(name, public):
     home = Path(os.environ.get(_HOME_VARIABLE, _HOME)).expanduser()
     inside = sorted(home.iterdir()) if home.is_dir() else []
@@ -250,6 +284,8 @@ def _home(name, public):
 
 
 def _read(folder, name, source, description):
+    if is_prepared(folder):
+        return Dataset(*read_prepared(folder), source)
     layout = description.get("layout") or readers.detect_layout(folder)
     _, read = readers.LAYOUTS[layout]
     places = _places(description)

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from keras_salnet.data.sample import image_size, points_inside, read_grey, read_image
+from keras_salnet.data.shards import PreparedSample
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def check(dataset, skip_bad=False, track=no_progress):
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
             a split has nothing left. Or there are masks alone; nothing is decoded then.
     """
-    samples = dataset["all"]
+    samples = list(dict.fromkeys(dataset["all"]))  # those that are trained on twice, once
     if has_masks_only(dataset):
         raise ValueError(
             f"{dataset.name}: has masks of objects only, and no map or fixation of where people "
@@ -86,7 +87,8 @@ def in_threads(function, items, track, description):
 def summarize(problems, count):
     """Lists of problems, one list an image → what to say of them, of `count` images."""
     problems = [some for some in problems if some]
-    listed = "\n  ".join(problem for some in problems for problem in some)
+    # A shard is the problem of all its samples.
+    listed = "\n  ".join(dict.fromkeys(problem for some in problems for problem in some))
     return f"{len(problems)} of {count} images cannot be used:\n  {listed}"
 
 
@@ -98,6 +100,9 @@ def find_problems(sample, masks_only=False):
         masks_only: a mask will do.
     """
     problems = []
+    if isinstance(sample, PreparedSample):  # its files were checked when it was prepared
+        _try(problems, sample.shard.check)
+        return problems
     size = _try(problems, _image_size, sample.image)
     if sample.density is None and sample.fixations is None and not (masks_only and sample.mask):
         problems.append(f"{sample.image}: has neither a density map nor fixations.")

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
 from keras_salnet.data.geometry import fit_box
 from keras_salnet.data.sample import exif_orientation
+from keras_salnet.data.shards import PreparedSample
 
 
 def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
@@ -58,6 +59,53 @@ def validation_batches(samples, frame, *, fit, batch_size):
 
 def _loader(samples, frame, fit):
     """(index, warp) → the sample's tensors."""
+    prepared = [isinstance(sample, PreparedSample) for sample in samples]
+    if not any(prepared):
+        return _file_loader(samples, frame, fit)
+    if all(prepared):
+        return _shard_loader(samples, frame, fit)
+    # Each takes the places of its own samples among all.
+    is_prepared, places = tf.constant(prepared), np.zeros(len(samples), np.int64)
+    loaders = []
+    for kind, loader in ((True, _shard_loader), (False, _file_loader)):
+        own = np.flatnonzero(np.equal(prepared, kind))
+        places[own] = np.arange(len(own))
+        loaders.append(loader([samples[i] for i in own], frame, fit))
+    places, (from_shard, from_files) = tf.constant(places), loaders
+
+    def load(index, warp):
+        place = places[index]
+        return tf.cond(
+            is_prepared[index], lambda: from_shard(place, warp), lambda: from_files(place, warp)
+        )
+
+    return load
+
+
+def _shard_loader(samples, frame, fit):
+    """`_loader` of `PreparedSample`s."""
+    for sample in samples:
+        sample.refuse_another(frame, fit)
+    sizes = tf.constant([sample.size for sample in samples])
+
+    def read(index):
+        return samples[index].pixels, samples[index].levels
+
+    def load(index, warp):
+        image, levels = tf.numpy_function(read, [index], (tf.uint8, tf.uint16))
+        levels = tf.cast(tf.ensure_shape(levels, frame)[..., None], tf.float32)
+        return {
+            "image": tf.cast(tf.ensure_shape(image, (*frame, 3)), tf.float32),
+            "density": levels / tf.reduce_sum(levels),
+            "mask": _mask(frame, frame_box(sizes[index], frame, fit)),
+            "warp": warp,
+        }
+
+    return load
+
+
+def _file_loader(samples, frame, fit):
+    """`_loader` of samples that are files of their own."""
     images = tf.constant([str(sample.image) for sample in samples])
     maps = tf.constant([str(sample.density or "") for sample in samples])
     # Where there is a map, nobody needs the points.

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 
 from keras_salnet.data.augmentation import draw_epoch, identity_warp
-from keras_salnet.data.geometry import Fit
 
 _BATCHES_AHEAD = 3
 
@@ -87,9 +86,5 @@ class _Batches(keras.utils.PyDataset):
         return [self._pool.submit(_load, s, self._frame, self._fit) for s in samples], warps
 
 
-def _load(sample, frame, mode):
-    """(H, W, 3) image, (H, W, 1) density and (H, W, 1) mask of a sample in the frame, float32."""
-    image = sample.read_image()
-    fit = Fit(image.shape[:2], frame, mode)
-    density = sample.read_density_in(frame, mode)[..., None].astype(np.float32)
-    return fit.image(image), density, fit.mask()
+def _load(sample, frame, fit):
+    return sample.read_in(frame, fit)

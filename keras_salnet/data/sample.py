@@ -144,6 +144,27 @@ class Sample:
         density = fixation_density(points, frame, self.sigma * fit.scale())
         return _normalized(density * fit.mask()[..., 0])
 
+    def read_in(self, frame, fit="stretch"):
+        """What training sees of the sample, without augmentation.
+
+        Args:
+            frame: (height, width).
+            fit: ``"stretch"`` or ``"pad"``.
+
+        Returns:
+            (H, W, 3) image, (H, W, 1) density and (H, W, 1) mask in the frame, float32.
+
+        Raises:
+            ValueError: as `read_density`.
+        """
+        image = self.read_image()
+        density = self.read_density_in(frame, fit)[..., None].astype(np.float32)
+        fit = Fit(image.shape[:2], frame, fit)
+        return fit.image(image), density, fit.mask()
+
+    def refuse_another(self, frame, fit):
+        """Raise ValueError where the sample was prepared for another frame or fit."""
+
     def density_points(self):
         """The fixations that the density is made from, where there is no map: (n, 2), n ≥ 1.
 

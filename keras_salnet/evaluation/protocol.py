@@ -103,7 +103,7 @@ def evaluate(
                 order = np.random.default_rng((seed, number)).permutation(len(samples))
                 order = order[order != number]
                 others = _fixations_elsewhere(looks, order, looks[number].size, convention)
-                other = samples[order[0]] if len(order) else None
+                other = samples[order[-1]] if len(order) else None  # MIT's ten come first
                 yield sample, maps, bias, others, other, convention, emd, (seed, number)
 
         title = f"scoring {dataset.name} {split}"
@@ -136,17 +136,18 @@ def _look(sample):
 
 def _fixations_elsewhere(looks, order, size, convention):
     """Fixations of other images, in this order, scaled to one of (height, width): (m, 2)."""
-    found = [np.zeros((0, 2))]
+    found, count = [np.zeros((0, 2))], 0
     for other in order[:_OTHER_IMAGES] if convention == "mit" else order:
         # As pysaliency scales them, so that its values are met.
         found.append(looks[other].points * np.divide(size, looks[other].size)[::-1])
-        if sum(map(len, found)) > _MOST_FIXATIONS:
+        count += len(found[-1])
+        if count > _MOST_FIXATIONS:
             break
     return np.concatenate(found)
 
 
 def _score_sample(sample, maps, bias, others, other, convention, emd, seed):
-    """Row → metric → value, of one image; other human rows are the mean over the observers."""
+    """Row → metric → value, of one image; rows of people are means over them."""
     size = image_size(sample.image)
     gaze = sample.read_gaze()
     bias = resized(bias(sample), size)
@@ -190,8 +191,20 @@ def _columns(images, rows):
 
 
 def _start_worker():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the main process, which ends this
     threadpool_limits(1)  # the processes are enough for all cores
+
+
+@contextlib.contextmanager
+def _without_interrupts():
+    """Processes started inside do not hear Ctrl-C, which ends this one, and so them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -215,7 +228,8 @@ def _mapping(workers):
         def mapped(function, tasks):
             running = deque()
             for task in tasks:
-                running.append(pool.submit(function, *task))
+                with _without_interrupts():
+                    running.append(pool.submit(function, *task))
                 if len(running) > 2 * workers:
                     yield running.popleft().result()
             while running:

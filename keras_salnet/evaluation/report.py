@@ -120,7 +120,7 @@ def write_report(evaluations, predictors, path):
         models=_union(evaluation.models for evaluation in evaluations),
         datasets=_union([evaluation.dataset] for evaluation in evaluations),
         conventions=_union([evaluation.convention] for evaluation in evaluations),
-        references=REFERENCES,
+        references=[row for row in REFERENCES if any(row in e.scores for e in evaluations)],
         more_is_better=METRICS,
         few_metrics=_FEW_METRICS,
         about_conventions=_CONVENTIONS,
@@ -173,7 +173,7 @@ class _Figure(NamedTuple):
 
 def _box_plots(evaluation, metric, salt):
     """How a metric is distributed over the images, in each row of scores."""
-    from matplotlib import rc_context
+    from matplotlib import style
     from matplotlib.figure import Figure
 
     # Another image's KL and IG would leave no room to tell the others apart.
@@ -189,9 +189,9 @@ def _box_plots(evaluation, metric, salt):
         "text.parse_math": False,
         "font.size": 12,
     }
-    with rc_context(settings), warnings.catch_warnings():
+    with style.context(["default", settings]), warnings.catch_warnings():
         # A name's letters may lack in matplotlib's font; the browser draws them.
-        warnings.filterwarnings("ignore", "Glyph")
+        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
         figure = Figure(figsize=(4.7, 0.4 + 0.42 * len(columns)), layout="constrained")
         axes = figure.subplots()
         line = {"color": _INK}
@@ -240,7 +240,7 @@ def _box_plots(evaluation, metric, salt):
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>", "", svg)  # would apply to the whole page
-    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # the same in every figure, and never referred to
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and never referred to
     for stand_in, styled in zip(_STAND_INS, _STYLED, strict=True):
         svg = svg.replace(f": {stand_in}", f": {styled}")
     medians = (
@@ -286,21 +286,21 @@ def _examples(evaluation, model, predict):
 
 def _pictures(sample, predict):
     """What is shown of an image: title → `_Picture`."""
-    image, gaze = sample.read_image(), sample.read_gaze()
+    image, points = sample.read_image(), sample.read_fixations()
     full = image.shape[:2]
     scale = min(1, _PICTURE_SIDE / max(full))
     size = tuple(max(1, round(scale * side)) for side in full)
-    density = resized(sample.read_density(full), size)
+    density = sample.read_density_in(size)
     saliency = resized(np.asarray(predict(sample.image), np.float64), size)
     saliency = saliency - min(0, saliency.min())
     image = resize(image, size).round().astype(np.uint8)
     shown = image.copy()
-    eighths = Fit(full, size).points(gaze.points) * 8
+    eighths = 8 * Fit(full, size).points(points)  # OpenCV takes whole numbers
     for point in eighths.round().astype(int).tolist():
         for radius, colour in ((22, (0, 0, 0)), (15, (255, 255, 255))):
             cv2.circle(shown, point, radius, colour, cv2.FILLED, cv2.LINE_AA, shift=3)
     pictures = {
-        "Image and fixations" if len(gaze.points) else "Image": shown,
+        "Image and fixations" if len(points) else "Image": shown,
         "Ground truth": overlay(image, density),
         "Prediction": overlay(image, saliency),
         "Difference": difference(saliency, density),

@@ -24,6 +24,8 @@ _KINDS = {".npy": "NPY", ".mat": "MAT", ".png": "PNG", ".jpg": "JPEG", ".jpeg": 
 # below it; even MATLAB's bone, the colour map nearest to grey, reaches twice as much.
 _CHROMA_NOISE = 16
 
+_MOST_PROBLEMS = 10  # that are listed
+
 
 class SavedMaps:
     """The maps of one model, made by whatever program, as files in a folder.
@@ -93,7 +95,7 @@ class SavedMaps:
 
         Raises:
             ValueError: a sample has no map, several of one kind, or one that cannot be read; or
-                several images have the same. The message lists all that is wrong.
+                several images have the same. The message lists what is wrong, up to ten files.
         """
         missing, problems, images = [], [], {}
         for sample in samples:
@@ -119,6 +121,9 @@ class SavedMaps:
             looks = [next(found) for _ in track(list(images), f"checking {self.name}")]
         problems += [look.problem for look in looks if look.problem]
         if problems:
+            if len(problems) > _MOST_PROBLEMS:
+                more = len(problems) - _MOST_PROBLEMS
+                problems = [*problems[:_MOST_PROBLEMS], f"… and {more} more."]
             listed = "\n  ".join(problems)
             raise ValueError(f"{self.folder}: these maps cannot be scored:\n  {listed}")
         kinds = Counter(map(_kind, images))

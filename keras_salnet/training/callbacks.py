@@ -1,5 +1,9 @@
 """What happens beside `fit` that Keras's own callbacks do not do."""
 
+import json
+import math
+
+import h5py
 import keras
 
 from keras_salnet.files import atomic
@@ -26,3 +30,96 @@ class BestWeights(keras.callbacks.Callback):
             self.best = logs["val_loss"]
             with atomic(self.path) as draft:
                 self.net.save_weights(draft)
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raise FloatingPointError at the batch whose loss is not finite, and say which that is.
+
+    Keras's TerminateOnNaN says neither, and lets the epoch's other callbacks go on.
+
+    Args:
+        images: function (epoch, batch) → names of the images in it.
+        best: `BestWeights`, to say what is kept.
+    """
+
+    def __init__(self, images, best):
+        super().__init__()
+        self.images = images
+        self.best = best
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            images = ", ".join(self.images(self.epoch, batch))
+            self._stop("loss", f"in epoch {self.epoch + 1} at batch {batch + 1} ({images})")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not math.isfinite(logs["val_loss"]):
+            self._stop("validation loss", f"after epoch {epoch + 1}")
+
+    def _stop(self, what, where):
+        if self.best.best < math.inf:
+            kept = f"The best weights before are in {self.best.path}."
+        else:
+            kept = "No weights are kept: no epoch was finished."
+        raise FloatingPointError(
+            f"the {what} became NaN or infinite {where}. {kept} Try a smaller --learning-rate, "
+            "--clip-norm, or no --mixed-precision."
+        )
+
+
+class ResumeRecord(keras.callbacks.Callback):
+    """Keep on disk what it takes to go on after the process is killed.
+
+    One file, replaced atomically when an epoch begins: the weights and the optimizer, and in an
+    attribute that epoch and what other callbacks remember. It comes last among the callbacks, when
+    they have written all of the epoch before, and SwapEMAWeights has put the weights back.
+
+    Its `epoch` is the first that is not done, by the file that is there; 0 without one.
+
+    Args:
+        path: the ``.weights.h5`` file.
+        remembered: callback → names of its attributes that are kept.
+    """
+
+    def __init__(self, path, remembered):
+        super().__init__()
+        self.path = path
+        self.remembered = remembered
+        self.epoch, self._values = 0, []
+        if path.exists():
+            try:
+                with h5py.File(path) as file:
+                    self.epoch, self._values = json.loads(file.attrs["state"])
+            except (OSError, KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{path}: damaged ({error}); remove it to start the run from its beginning."
+                ) from error
+
+    def restore(self, graph):
+        """Give a compiled graph, its optimizer built, their state back."""
+        graph.load_weights(self.path)
+
+    def write(self, graph, epoch):
+        """Put the file in place. `epoch` is the first that is not done."""
+        values = [
+            {name: getattr(callback, name) for name in names}
+            for callback, names in self.remembered.items()
+        ]
+        with atomic(self.path) as draft:
+            graph.save_weights(draft)
+            with h5py.File(draft, "a") as file:
+                file.attrs["state"] = json.dumps([epoch, values])
+        self.epoch = epoch
+
+    def on_train_begin(self, logs=None):
+        # Not earlier: Keras's callbacks begin by forgetting.
+        for callback, values in zip(self.remembered, self._values, strict=False):
+            vars(callback).update(values)
+        self._values = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch > self.epoch:
+            self.write(self.model, epoch)

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import errno
+import hashlib
 import importlib
 import json
 import logging
-import math
+import os
 import platform
 import sys
 from importlib import util
@@ -16,14 +18,17 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 import keras_salnet
 from keras_salnet import losses, models
+from keras_salnet.data.augmentation import draw_epoch
+from keras_salnet.data.datasets import load_dataset
 from keras_salnet.data.integrity import check, no_progress
-from keras_salnet.files import atomic
+from keras_salnet.files import atomic, remove_drafts
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
-from keras_salnet.training.callbacks import BestWeights
+from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
 from keras_salnet.training.optimizer import ScaledAdam
+from keras_salnet.training.recipes import Recipe
 
 # tf.data and the exports are TensorFlow's; everything else runs on any of Keras's backends.
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -34,6 +39,15 @@ else:
     from keras_salnet.data import pydataset as pipeline
 
 logger = logging.getLogger(__name__)
+
+# What a run that is not finished goes on from.
+RECORD = "resume.weights.h5"
+
+# What it also needs, in config.json.
+_SETTINGS = {
+    *("recipe", "data", "samples", "seed", "mixed_precision", "jit", "init", "skip_bad"),
+    *("deterministic", "versions"),
+}
 
 
 def train(
@@ -46,13 +60,15 @@ def train(
     jit="auto",
     init=None,
     skip_bad=False,
+    deterministic=False,
     track=no_progress,
 ):
     """Train a model by `fit` and leave a run folder.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation
     loss), ``model.keras`` (with these weights) and ``training.png``; on the TensorFlow backend also
-    ``saved_model/1/``, ``model.tflite`` and, where TensorBoard is installed, its ``logs/``.
+    ``saved_model/1/``, ``model.tflite`` and, where TensorBoard is installed, its ``logs/``. Until
+    the end there is ``resume.weights.h5`` too, from which `resume` goes on.
 
     Args:
         recipe: `Recipe`.
@@ -64,6 +80,8 @@ def train(
         init: whole model to start from, see `models.loading.initialize_from`; the recipe's
             `backbone_weights` are not loaded then.
         skip_bad, track: how the dataset is checked beforehand, see `keras_salnet.data.check`.
+        deterministic: use only operations that give the same bits every time, in all of this
+            process; slower.
 
     Returns:
         Path of the run folder.
@@ -77,46 +95,197 @@ def train(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
     if init is not None:
+        init = str(Path(init).expanduser().absolute())
         recipe = recipe.replace(backbone_weights=None)
     elif recipe.freeze_encoder and recipe.backbone_weights is None:
         raise ValueError(
             "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
         )
     for split in ("train", "val"):
-        dataset[split]  # raises where there is none, before all files are checked
+        for sample in dataset[split]:  # raises where there is none, before all files are checked
+            sample.refuse_another(recipe.input_size, recipe.fit)
     dataset = check(dataset, skip_bad, track)
-    keras.utils.set_random_seed(seed)
-    with _precision(mixed_precision):
+    config = {
+        "recipe": dataclasses.asdict(recipe),
+        "data": dataset.source,
+        "dataset": dataset.name,
+        "samples": _fingerprints(dataset),
+        "seed": seed,
+        "mixed_precision": mixed_precision,
+        "jit": jit,
+        "init": init,
+        "skip_bad": skip_bad,
+        "deterministic": deterministic,
+        "versions": _versions(),
+    }
+    graph, net = _build_all(recipe, config)
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic(out / "config.json") as draft:
+        draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    return _run(graph, net, recipe, dataset, config, out)
+
+
+def resume(run, *, track=no_progress):
+    """Go on with a run whose process was killed, as if it had not been.
+
+    Args:
+        run: the folder, as `train` left it; it may have been killed at any moment.
+        track: see `train`.
+
+    Returns:
+        Path of the run folder.
+
+    Raises:
+        FileNotFoundError: `run` is no run folder.
+        ValueError: the run is finished, or cannot go on; or as `train`.
+        FloatingPointError, OSError, ConnectionError: as `train`.
+    """
+    run = Path(run)
+    recipe, config = _read_config(run)
+    if (run / "model.keras").exists():
+        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
+        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
+    (backend,) = config["versions"].keys() & {"tensorflow", "jax", "torch"}
+    if keras.backend.backend() != backend:
+        raise ValueError(f"{run}: began on another backend; resume with KERAS_BACKEND={backend}.")
+    if config["versions"] != _versions():
+        logger.warning("%s began with other versions: %s", run, config["versions"])
+    if config["data"] is None:
+        raise ValueError(f"{run}: was trained on a dataset made by hand; it cannot be read again.")
+    dataset = check(load_dataset(config["data"]), config["skip_bad"], track)
+    for split, now in _fingerprints(dataset).items():
+        before = config["samples"][split]
+        if now != before:
+            raise ValueError(
+                f"{run}: the split {split} of {config['data']} is no longer what the run began "
+                f"with ({now['images']} images now, {before['images']} then"
+                f"{', others' if now['images'] == before['images'] else ''}); bring it back, or "
+                "train anew."
+            )
+    remove_drafts(run)
+    started = (run / RECORD).exists()
+    graph, net = _build_all(
+        recipe.replace(backbone_weights=None) if started else recipe,
+        {**config, "init": None} if started else config,
+    )
+    return _run(graph, net, recipe, dataset, config, run)
+
+
+def _read_config(run):
+    """(recipe, settings) of a run that can be resumed."""
+    file = run / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{run}: is no run folder; it has no config.json.")
+    try:
+        config = json.loads(file.read_text("utf-8"))
+        recipe = {**config["recipe"], "input_size": tuple(config["recipe"]["input_size"])}
+        if missing := _SETTINGS - config.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        return Recipe(**recipe), config
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: not the settings of a run that can be resumed: {error}"
+        ) from error
+
+
+def _fingerprints(dataset):
+    """What tells whether a dataset is still the same, by split: the order depends on it."""
+    return {
+        split: {
+            "images": len(dataset[split]),
+            "names": hashlib.sha256(
+                "\n".join(sample.name for sample in dataset[split]).encode()
+            ).hexdigest(),
+        }
+        for split in ("train", "val")
+    }
+
+
+def _versions():
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras_salnet": keras_salnet.__version__,
+        "keras": keras.__version__,
+        backend: importlib.import_module(backend).__version__,
+    }
+
+
+def _build_all(recipe, config):
+    """(training graph, model in it), with the weights that a run starts from."""
+    keras.utils.set_random_seed(config["seed"])
+    if config["deterministic"]:
+        _make_deterministic()
+    with _precision(config["mixed_precision"]):
         net = _build(recipe)
         graph = training_graph(net, recipe.augment)
-    if init is not None:
-        _report_unfilled(initialize_from(net, init), net, init)
-    out.mkdir(parents=True, exist_ok=True)
-    _write_config(out, recipe, dataset, seed, mixed_precision, init)
-    try:
-        _fit(graph, net, recipe, dataset, seed, jit, out)
-    except FloatingPointError:
-        raise
-    except Exception:
-        # Raises where it was a file: TensorFlow does not name those it cannot read.
-        check(dataset.replace({split: dataset[split] for split in ("train", "val")}))
-        raise
+    if config["init"] is not None:
+        _report_unfilled(initialize_from(net, config["init"]), net, config["init"])
+    return graph, net
 
-    net.load_weights(out / "best.weights.h5")
-    if mixed_precision is not None:
-        # Exporting takes float32; the variables are float32 already.
-        weights = net.get_weights()
-        net = _build(recipe.replace(backbone_weights=None))
-        net.set_weights(weights)
-    plot_curves(out / "history.csv", out / "training.png")
-    if _ON_TENSORFLOW:
-        export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
-        export_tflite(net, out / "model.tflite")
-    else:
-        logger.info("No TensorFlow exports: `keras-salnet export` makes them where TensorFlow is.")
-    with atomic(out / "model.keras") as draft:  # last: it marks a finished run
-        net.save(draft)
+
+def _make_deterministic():
+    """For the rest of the process: Keras's backends cannot take it back."""
+    backend = keras.backend.backend()
+    module = importlib.import_module(backend)
+    if backend == "tensorflow":
+        module.config.experimental.enable_op_determinism()
+    elif backend == "torch":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS refuses
+        module.use_deterministic_algorithms(True)
+    elif module.default_backend() == "gpu":
+        flag = "--xla_gpu_deterministic_ops=true"
+        if flag not in os.environ.get("XLA_FLAGS", ""):
+            raise ValueError(f"--deterministic: on a GPU, JAX needs XLA_FLAGS={flag} for it.")
+
+
+def _run(graph, net, recipe, dataset, config, out):
+    """Train what is left to train, and leave the run folder complete."""
+    with _told_how_to_go_on(out, dataset):
+        _fit(graph, net, recipe, dataset, config["seed"], config["jit"], out)
+        net.load_weights(out / "best.weights.h5")
+        if config["mixed_precision"] is not None:
+            # Exporting takes float32; the variables are float32 already.
+            weights = net.get_weights()
+            net = _build(recipe.replace(backbone_weights=None))
+            net.set_weights(weights)
+        plot_curves(out / "history.csv", out / "training.png")
+        if _ON_TENSORFLOW:
+            export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
+            export_tflite(net, out / "model.tflite")
+        else:
+            logger.info(
+                "No TensorFlow exports: `keras-salnet export` makes them where TensorFlow is."
+            )
+        with atomic(out / "model.keras") as draft:  # last: it marks a finished run
+            net.save(draft)
+    (out / RECORD).unlink()
     return out
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(out, dataset):
+    """Errors inside say what broke, where that can be found out, and that the run can go on."""
+    try:
+        yield
+    except FloatingPointError:
+        raise  # which would only come again
+    except BaseException as error:
+        try:
+            if isinstance(error, Exception):
+                _raise_cause(error, out, dataset)
+            raise
+        except BaseException as told:
+            told.add_note(f"go on with: keras-salnet train --resume {out}")
+            raise
+
+
+def _raise_cause(error, out, dataset):
+    """Raise what is told better than by the libraries, each of which has its own errors."""
+    if os.strerror(errno.ENOSPC) in str(error):
+        raise OSError(f"{out}: there is no space left on the disk.") from error
+    # Raises where it was a file: TensorFlow does not name those it cannot read.
+    check(dataset.replace({split: dataset[split] for split in ("train", "val")}))
 
 
 def _report_unfilled(unfilled, net, source):
@@ -175,22 +344,40 @@ class _From(LearningRateSchedule):
 
 
 def _fit(graph, net, recipe, dataset, seed, jit, out):
-    """Fit, in two parts where the encoder is frozen at first."""
-    frame = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": recipe.batch_size}
-    steps = -(-len(dataset["train"]) // recipe.batch_size)
+    """Fit, in two parts where the encoder is frozen at first; what is done already is left out."""
+    samples, size = dataset["train"], recipe.batch_size
+    frame = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": size}
+    steps = -(-len(samples) // size)
     rate = learning_rate_schedule(recipe, steps)
+
+    def images(epoch, batch):
+        order, _ = draw_epoch(seed, epoch, len(samples), augment=False)
+        return [samples[i].name for i in order[batch * size : (batch + 1) * size]]
+
     best = BestWeights(net, out / "best.weights.h5")
+    remembered = {best: ["best"]}
     callbacks = [
-        keras.callbacks.TerminateOnNaN(),
+        StopAtNaN(images, best),
         best,
         keras.callbacks.CSVLogger(out / "history.csv", append=True),
     ]
     if _ON_TENSORFLOW and util.find_spec("tensorboard"):
         callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
+    if recipe.early_stopping:
+        stopping = keras.callbacks.EarlyStopping(
+            patience=recipe.early_stopping, start_from_epoch=recipe.freeze_encoder
+        )
+        remembered[stopping] = ["best", "wait"]
+        callbacks.append(stopping)
+    record = ResumeRecord(out / RECORD, remembered)
+    callbacks.append(record)
+    _cut_history(out / "history.csv", record.epoch)
+
     encoder = encoder_layers(net)
     thaw = min(recipe.freeze_encoder, recipe.epochs)
     for first, last in ((0, thaw), (thaw, recipe.epochs)):
-        if first == last:
+        begin = max(first, record.epoch)
+        if begin >= last:
             continue
         for layer in encoder:
             layer.trainable = first >= thaw
@@ -201,33 +388,48 @@ def _fit(graph, net, recipe, dataset, seed, jit, out):
             weighted_metrics=losses.streaming_metrics(),
             jit_compile=jit,
         )
-        history = graph.fit(
+        graph.optimizer.build(graph.trainable_variables)  # `fit` would do it after the record
+        if 0 < record.epoch == begin:
+            record.restore(graph)
+        # First, so that the others find the average in the model when an epoch ends.
+        swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
+        graph.fit(
             pipeline.training_batches(
-                dataset["train"], seed=seed, augment=recipe.augment, first_epoch=first, **frame
+                samples, seed=seed, augment=recipe.augment, first_epoch=begin, **frame
             ),
-            initial_epoch=first,
+            initial_epoch=begin,
             epochs=last,
             steps_per_epoch=steps,
             shuffle=False,  # the batches are shuffled already
             validation_data=pipeline.validation_batches(dataset["val"], **frame),
-            callbacks=callbacks,
+            callbacks=swap + callbacks,
             verbose="auto" if sys.stdout.isatty() else 2,
         )
-        if not math.isfinite(history.history["loss"][-1]) or best.best == math.inf:
-            kept = f"The best weights before are in {best.path}. " if best.path.exists() else ""
-            raise FloatingPointError(
-                f"the loss became NaN or infinite in epoch {history.epoch[-1] + 1}. {kept}Try a "
-                "smaller --learning-rate, or no --mixed-precision."
-            )
+    if record.epoch < recipe.epochs:
+        record.write(graph, recipe.epochs)
     for layer in encoder:
         layer.trainable = True
 
 
+def _cut_history(path, epochs):
+    """Leave the rows of the first epochs, of which each has a line."""
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        with atomic(path) as draft:
+            draft.write_bytes(b"".join(lines[: epochs + 1] if epochs else []))
+
+
 def _adam(rate, encoder, recipe):
+    options = {
+        "global_clipnorm": recipe.clip_norm,
+        "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
+        "use_ema": recipe.ema is not None,
+        "ema_momentum": recipe.ema,
+    }
     if recipe.encoder_rate == 1:
-        return keras.optimizers.Adam(rate)
+        return keras.optimizers.Adam(rate, **options)
     weights = [weight for layer in encoder for weight in layer.weights]
-    return ScaledAdam(rate, weights, recipe.encoder_rate)
+    return ScaledAdam(rate, weights, recipe.encoder_rate, **options)
 
 
 @contextlib.contextmanager
@@ -240,22 +442,3 @@ def _precision(mixed_precision):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _write_config(out, recipe, dataset, seed, mixed_precision, init):
-    config = {
-        "recipe": dataclasses.asdict(recipe),
-        "data": dataset.source,
-        "dataset": dataset.name,
-        "seed": seed,
-        "mixed_precision": mixed_precision,
-        "init": None if init is None else str(init),
-        "versions": {
-            "python": platform.python_version(),
-            "keras_salnet": keras_salnet.__version__,
-            "keras": keras.__version__,
-            keras.backend.backend(): importlib.import_module(keras.backend.backend()).__version__,
-        },
-    }
-    with atomic(out / "config.json") as draft:
-        draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")

@@ -12,6 +12,7 @@ class ScaledAdam(keras.optimizers.Adam):
         learning_rate: number or schedule.
         variables: those whose learning rate is scaled.
         factor: number ≥ 0.
+        **options: as of `keras.optimizers.Adam`.
 
     Example:
         >>> a, b = (keras.Variable([1.0]) for _ in range(2))
@@ -20,8 +21,8 @@ class ScaledAdam(keras.optimizers.Adam):
         [0.1, 0.05]
     """
 
-    def __init__(self, learning_rate, variables, factor):
-        super().__init__(learning_rate)
+    def __init__(self, learning_rate, variables, factor, **options):
+        super().__init__(learning_rate, **options)
         self._scaled = {id(variable) for variable in variables}
         self.factor = factor
 

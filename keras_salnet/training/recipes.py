@@ -27,6 +27,12 @@ class Recipe:
         warmup_epochs: of ``"cosine"``; a part of an epoch will do.
         encoder_rate: factor of the learning rate for the encoder, ≥ 0.
         freeze_encoder: number of epochs, from the first, in which the encoder is not trained.
+        accumulate: number of batches whose mean gradient makes one step, ≥ 1.
+        clip_norm: longest gradient, over all weights together, or None.
+        ema: momentum, between 0 and 1, of a moving average of the weights over the batches, which
+            then is what is validated and kept; or None.
+        early_stopping: stop after this many epochs without a better validation loss, or None.
+            Epochs with a frozen encoder do not count.
         kl, cc, sim: weights of the loss.
     """
 
@@ -45,6 +51,10 @@ class Recipe:
     warmup_epochs: float = 1.0
     encoder_rate: float = 1.0
     freeze_encoder: int = 0
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema: float | None = None
+    early_stopping: int | None = None
     kl: float = 10.0
     cc: float = -1.0
     sim: float = -1.0
@@ -56,12 +66,18 @@ class Recipe:
             ("decay_every", 1),
             ("warmup_epochs", 0),
             ("freeze_encoder", 0),
+            ("accumulate", 1),
+            ("early_stopping", 1),
         ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        for name in ("learning_rate", "decay_factor"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ValueError(f"{name} must be at least {least}, not {value}.")
+        for name in ("learning_rate", "decay_factor", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive, not {value}.")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must be between 0 and 1, not {self.ema}.")
         if not 0 <= self.encoder_rate < math.inf:
             raise ValueError(
                 f"encoder_rate must be finite and at least 0, not {self.encoder_rate}."

@@ -47,7 +47,7 @@ def write_samples(write_sample):
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_evaluation():
     def make(scores, models=("model",), **options):
         """An `Evaluation` of these scores: row → metric → values."""

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from keras_salnet.data import Sample, load_dataset
 from keras_salnet.data.sample import Gaze, image_size
@@ -206,6 +207,7 @@ def test_nobody_predicts_where_nobody_else_is_known(gaze, sigma):
 # Published figures
 
 
+@threadpool_limits.wrap(1, "blas")  # on a busy machine threads wait ten times longer than they work
 @pytest.mark.parametrize(
     ("name", "halves", "another", "mean"),
     [

@@ -108,6 +108,13 @@ def test_density_and_fixations_are_met_at_their_own_resolution(truth, convention
     assert scores["CC"] == pytest.approx(cc, rel=1e-6)
 
 
+def test_a_map_may_be_of_any_scale_whatever_its_size(truth):
+    prediction = np.random.default_rng(7).random((20, 30))
+    expected = score(prediction, truth)
+    for scale in (1e-60, 1e60):
+        assert score(scale * prediction, truth) == pytest.approx(expected, rel=1e-6)
+
+
 @both_conventions
 def test_the_gain_over_itself_is_nothing_at_any_size(truth, convention):
     coarse = np.random.default_rng(5).random((12, 16)) + 0.1

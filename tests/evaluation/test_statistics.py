@@ -214,6 +214,19 @@ def test_there_is_no_way_where_half_against_half_is_no_better(make_evaluation):
     assert make_evaluation(equal).fractions == {}
 
 
+def test_there_is_no_way_that_may_be_chance(make_evaluation):
+    bias = np.random.default_rng(13).normal(1, 0.3, 50)
+    for gap, expected in ((0.1, set()), (0.6, {"NSS", "KL"})):
+        steps = np.tile([1 + gap, -1 + gap], 25)  # ± 0.28
+        rows = {
+            "model": {"NSS": bias, "KL": bias},
+            "half against half": {"NSS": bias + steps, "KL": bias - steps},
+            "centre bias": {"NSS": bias, "KL": bias},
+        }
+        fractions = make_evaluation(rows).fractions
+        assert set(fractions.get("model", {})) == expected
+
+
 def test_there_is_no_fraction_of_infinity(make_evaluation):
     rows = reference_rows(IG=2.0)
     model = {"IG": np.where(np.arange(50) == 3, -np.inf, 1.0)}

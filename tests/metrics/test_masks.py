@@ -325,11 +325,19 @@ def test_only_the_shape_of_a_prediction_counts(case, scale, offset):
         assert metric(scale * saliency + scale * offset, mask) == close(value), name
 
 
+def at_adaptive_threshold(saliency):
+    """Whether a pixel is at twice the mean, but for rounding."""
+    stretched = (saliency - saliency.min()) / (np.ptp(saliency) or 1)
+    return np.isclose(stretched, 2 * stretched.mean(), rtol=0, atol=1e-9).any()
+
+
 @some_examples
 @given(case=cases(whole_numbers))
 def test_mirrored_input_gives_the_same(case):
     saliency, mask = case
     for name, metric in METRICS.items():
+        if name.endswith("adaptive") and at_adaptive_threshold(saliency):
+            continue  # the mean is rounded otherwise in another order
         value = metric(saliency, mask)
         if name == "weighted F":  # to a rectangle, every pixel has one nearest
             mask = np.zeros_like(mask)

@@ -1,0 +1,279 @@
+"""What a user is told when training stops, and when a run cannot be resumed."""
+
+import errno
+import json
+import os
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_salnet.cli import main
+from keras_salnet.data import load_dataset, pipeline, popout
+from keras_salnet.training import fit
+from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
+from keras_salnet.training.recipes import POPOUT
+
+TINY = POPOUT.replace(
+    model_args={"num_rga": 0, "filters": 8}, input_size=(32, 32), batch_size=2, epochs=2
+)
+
+
+@pytest.fixture
+def displays(tmp_path):
+    folder = tmp_path / "displays"
+    popout.write(folder, {"train": 5, "val": 2, "test": 1})
+    return folder
+
+
+@pytest.fixture
+def stopped_by(displays, tmp_path, monkeypatch):
+    """Runs the command, which stops by an error or what a function raises: → exit status, run."""
+
+    def stop(raised, *options):
+        def no_fit(*arguments):
+            raise raised() if callable(raised) else raised
+
+        monkeypatch.setattr(fit, "_fit", no_fit)
+        run = tmp_path / "run"
+        command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
+        return main([*command, "--input-size", "32", "--backbone-weights", "none", *options]), run
+
+    return stop
+
+
+@pytest.fixture
+def run(stopped_by, capsys):
+    """A run that was interrupted in its first epoch."""
+    _, run = stopped_by(KeyboardInterrupt())
+    capsys.readouterr()
+    return run
+
+
+def told(capsys):
+    """The line of the error; what is logged goes elsewhere."""
+    (line,) = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith(("error", "interrupted"))
+    ]
+    return line
+
+
+# While it trains
+
+
+def test_ctrl_c_says_how_to_go_on(stopped_by, capsys):
+    status, run = stopped_by(KeyboardInterrupt())
+    assert status == 130
+    assert told(capsys) == f"interrupted; go on with: keras-salnet train --resume {run}"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("UNKNOWN: x; No space left on device [Op:SaveV2]"),
+    ],
+)
+def test_a_full_disk(stopped_by, capsys, error):
+    status, run = stopped_by(error)
+    assert status == 1
+    assert told(capsys) == (
+        f"error: {run}: there is no space left on the disk; "
+        f"go on with: keras-salnet train --resume {run}"
+    )
+
+
+def test_a_file_that_vanishes(stopped_by, displays, capsys):
+    image = displays / "images" / "train" / "train_0002.jpg"
+
+    def vanish():
+        image.unlink()
+        return RuntimeError("some graph: no such file")
+
+    status, run = stopped_by(vanish)
+    assert status == 1
+    error = capsys.readouterr().err
+    assert f"{image}: there is no such file." in error
+    assert error.endswith(f"; go on with: keras-salnet train --resume {run}\n")
+
+
+def test_a_folder_that_cannot_be_written(displays, capsys):
+    command = ["train", "--data", str(displays), "--input-size", "32", "--num-rga", "0"]
+    assert main([*command, "--backbone-weights", "none", "--out", "/proc/run"]) == 1
+    assert "/proc/run" in told(capsys)
+
+
+def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
+    displays, tmp_path, monkeypatch
+):
+    batches = pipeline.training_batches
+
+    def one_is_nan(*arguments, **options):
+        def spoil(step, batch):
+            return {**batch, "density": tf.where(step == 4, np.nan, batch["density"])}
+
+        return batches(*arguments, **options).enumerate().map(spoil)
+
+    monkeypatch.setattr(pipeline, "training_batches", one_is_nan)
+    order, _ = fit.draw_epoch(4, 1, 5, augment=False)
+    images = ", ".join(f"train_{i:04d}" for i in order[2:4])
+    run = tmp_path / "run"
+    told = (
+        rf"in epoch 2 at batch 2 \({images}\)\. The best weights before are in {run}/best\..*--lea"
+    )
+    with pytest.raises(FloatingPointError, match=told) as raised:
+        fit.train(TINY, load_dataset(displays), run, seed=4)
+    assert not hasattr(raised.value, "__notes__"), "going on would only repeat it"
+    assert ResumeRecord(run / fit.RECORD, {}).epoch == 1
+
+
+def test_a_validation_loss_that_is_nan(tmp_path):
+    best = BestWeights(None, tmp_path / "best.weights.h5")
+    best.best = 3.0
+    stop = StopAtNaN(None, best)
+    stop.on_epoch_end(4, {"val_loss": 1.0})
+    with pytest.raises(FloatingPointError, match=r"validation loss.*after epoch 5.*best\.weights"):
+        stop.on_epoch_end(4, {"val_loss": float("inf")})
+
+
+# When it is resumed
+
+
+def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, displays, capsys):
+    def refused(*options):
+        assert main(["train", "--resume", str(run), *options]) == 1
+        return told(capsys)
+
+    assert refused("--seed", "0", "--no-augment").endswith("leave out --seed, --augment.")
+    assert refused("--data", "popout").endswith("leave out --data.")
+
+    config = json.loads((run / "config.json").read_text())
+
+    def change(**changes):
+        (run / "config.json").write_text(json.dumps({**config, **changes}))
+
+    change(versions={"jax": "0"})
+    assert "KERAS_BACKEND=jax" in refused()
+    change(data=None)
+    assert "made by hand" in refused()
+    change(recipe={**config["recipe"], "momentum": 1})
+    assert "momentum" in refused()
+    (run / "config.json").write_text(json.dumps({"recipe": config["recipe"]}))
+    assert "it lacks data, deterministic" in refused()
+    (run / "config.json").write_text("{")
+    assert "config.json: not the settings of a run" in refused()
+    change()
+    (run / "model.keras").touch()
+    assert refused() == f"error: {run}: this run is finished; there is nothing to resume."
+    (run / "model.keras").unlink()
+
+    image = displays / "images" / "train" / "train_0003.jpg"
+    image.rename(image.with_name("train_0009.jpg"))
+    for kind in ("maps", "fixations"):
+        for path in (displays / kind / "train").glob("train_0003.*"):
+            path.rename(path.with_name(f"train_0009{path.suffix}"))
+    assert "the split train of" in (line := refused())
+    assert "(5 images now, 5 then, others)" in line
+    for path in displays.rglob("train_0009.*"):
+        path.unlink()
+    assert "(4 images now, 5 then)" in refused()
+
+    shutil.rmtree(run)
+    assert refused() == f"error: {run}: is no run folder; it has no config.json."
+
+
+def test_the_settings_of_the_run_are_those_it_goes_on_with(stopped_by, monkeypatch, capsys):
+    _, run = stopped_by(
+        KeyboardInterrupt(), "--seed", "7", "--jit", "--mixed-precision", "bfloat16", "--augment"
+    )
+    went_on = []
+
+    def no_run(graph, net, recipe, dataset, config, out):
+        went_on.append((net.layers[-2].compute_dtype, recipe, config, out))
+        return out
+
+    monkeypatch.setattr(fit, "_run", no_run)
+    assert main(["train", "--resume", str(run)]) == 0
+    ((dtype, recipe, config, out),) = went_on
+    assert dtype == "bfloat16"
+    assert recipe.augment
+    assert (config["seed"], config["jit"], out) == (7, True, run)
+
+
+@pytest.mark.parametrize("command", [["evaluate"], ["predict", "a.jpg", "--model"]])
+def test_a_run_that_is_not_finished_is_not_used(run, command, capsys):
+    assert main([*command, str(run)]) == 1
+    assert told(capsys) == (
+        f"error: {run}: this run is not finished; go on with: keras-salnet train --resume {run}"
+    )
+
+
+# The record
+
+
+def model(scaled=False):
+    inputs = keras.Input((2,))
+    net = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    optimizer = keras.optimizers.Adam(use_ema=True, gradient_accumulation_steps=2)
+    if scaled:  # as training in float16 has it
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, 4.0, dynamic_growth_steps=2)
+    net.compile(optimizer, "mse")
+    net.optimizer.build(net.trainable_variables)
+    return net
+
+
+def test_the_record_keeps_what_callbacks_remember(tmp_path):
+    def callbacks():
+        return (
+            BestWeights(None, tmp_path / "best.weights.h5"),
+            keras.callbacks.EarlyStopping(patience=3),
+        )
+
+    def record(best, stopping):
+        return ResumeRecord(
+            tmp_path / "resume.weights.h5", {best: ["best"], stopping: ["best", "wait"]}
+        )
+
+    best, stopping = callbacks()
+    first = record(best, stopping)
+    assert first.epoch == 0
+    best.best, stopping.best, stopping.wait = 0.1, 0.25, 2
+    first.write(model(), 5)
+
+    best, stopping = callbacks()
+    again = record(best, stopping)
+    assert again.epoch == 5
+    for part in range(2):
+        for callback in (best, stopping, again):
+            callback.on_train_begin()
+        assert best.best == 0.1
+        # A second `fit` begins anew, as it does where nothing was resumed.
+        assert (stopping.best, stopping.wait) == ((0.25, 2) if part == 0 else (None, 0))
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_record_keeps_the_optimizer(tmp_path, scaled):
+    net, again = model(scaled), model(scaled)
+    net.fit(np.ones((3, 2)), np.ones((3, 1)), batch_size=1, verbose=0)
+    record = ResumeRecord(tmp_path / "resume.weights.h5", {})
+    record.write(net, 1)
+    record.restore(again)
+    theirs = [variable.numpy() for variable in net.optimizer.variables]
+    for ours, value in zip(again.optimizer.variables, theirs, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), value)
+    assert {3, 8} <= {value.item() for value in theirs if value.size == 1} or not scaled
+
+
+def test_a_record_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "resume.weights.h5"
+    path.write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"resume\.weights\.h5: damaged"):
+        ResumeRecord(path, {})
+    h5py.File(path, "w").close()
+    with pytest.raises(ValueError, match="remove it"):
+        ResumeRecord(path, {})
