@@ -54,3 +54,12 @@ def test_rga():
     output = rows(run("rga.py", "--cases", "8:64", "32:64", "--memory", "0.01"))
     assert "does not fit" not in output["8 x 8 x 64"]
     assert "does not fit" in output["32 x 32 x 64"]
+
+
+def test_input_pipeline():
+    sides = ["decode alone", "tf.data, files", "OpenCV processes, files", "PyDataset, shards"]
+    output = run(
+        "input_pipeline.py", "--images", "4", "--batch", "2", "--size", "64", "--sides", *sides
+    )
+    assert set(rows(output)) == {*sides, "augmentation"}
+    assert output.count("pixels differ by at most") == len(sides) - 1
