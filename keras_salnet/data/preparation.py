@@ -177,9 +177,10 @@ def _fingerprint(dataset):
     digest = hashlib.sha256()
     for split, samples in dataset.splits.items():
         for sample in samples:
+            gaze = sample.fixations if isinstance(sample.fixations, tuple) else [sample.fixations]
             files = [
                 (str(path), (stat := path.stat()).st_size, stat.st_mtime_ns)
-                for path in (sample.image, sample.density, sample.fixations)
+                for path in (sample.image, sample.density, *gaze)
                 if isinstance(path, Path)
             ]
             digest.update(repr((split, files, sample.sigma)).encode())
