@@ -16,7 +16,7 @@ from pathlib import Path
 
 from keras_salnet import __version__
 from keras_salnet.models.registry import names
-from keras_salnet.training.recipes import RECIPES, SCHEDULES
+from keras_salnet.training.recipes import RECIPES, SCHEDULES, STRATEGIES
 
 RUNS = Path("runs")
 
@@ -44,11 +44,23 @@ def main(argv=None):
         arguments.command(arguments)
     except _USER_ERRORS as error:
         print(_with_notes(f"error: {error}", error), file=sys.stderr)
-        return 1
+        return _leave(1)
     except KeyboardInterrupt as error:
         print(_with_notes("interrupted", error), file=sys.stderr)
-        return 130
+        return _leave(130)
     return 0
+
+
+def _leave(status):
+    """The exit status; among other workers, exit with it at once.
+
+    JAX would wait for them at the end, some minutes, and they for what this one was to compute.
+    """
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.distributed.is_initialized():
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _with_notes(told, error):
@@ -241,6 +253,12 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        help="share each batch among all devices of this process, or among several processes",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
         "--seed", type=int, metavar="N", help="of all that is random (default: 0)", **_OPTIONAL
     )
     parser.add_argument(
@@ -342,7 +360,10 @@ def _begin(given):
     _start_keras()
     from keras_salnet.training import fit
 
-    options = _among(given, "seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic")
+    options = _among(
+        given,
+        *("seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic", "strategy"),
+    )
     return fit.train(recipe, dataset, out, **options, track=_training_progress())
 
 

@@ -17,19 +17,22 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         net: the model inside the training graph.
         path: the ``.weights.h5`` file, replaced atomically.
+        devices: as of `training.strategy.start`; only the chief writes.
     """
 
-    def __init__(self, net, path):
+    def __init__(self, net, path, devices):
         super().__init__()
         self.net = net
         self.path = path
+        self.devices = devices
         self.best = float("inf")
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
-            with atomic(self.path) as draft:
-                self.net.save_weights(draft)
+            if self.devices.is_chief:
+                with self.devices.alone(), atomic(self.path) as draft:
+                    self.net.save_weights(draft)
 
 
 class StopAtNaN(keras.callbacks.Callback):
@@ -82,12 +85,14 @@ class ResumeRecord(keras.callbacks.Callback):
     Args:
         path: the ``.weights.h5`` file.
         remembered: callback → names of its attributes that are kept.
+        devices: as of `training.strategy.start`; only the chief writes.
     """
 
-    def __init__(self, path, remembered):
+    def __init__(self, path, remembered, devices):
         super().__init__()
         self.path = path
         self.remembered = remembered
+        self.devices = devices
         self.epoch, self._values = 0, []
         if path.exists():
             try:
@@ -108,10 +113,11 @@ class ResumeRecord(keras.callbacks.Callback):
             {name: getattr(callback, name) for name in names}
             for callback, names in self.remembered.items()
         ]
-        with atomic(self.path) as draft:
-            graph.save_weights(draft)
-            with h5py.File(draft, "a") as file:
-                file.attrs["state"] = json.dumps([epoch, values])
+        if self.devices.is_chief:
+            with self.devices.alone(), atomic(self.path) as draft:
+                graph.save_weights(draft)
+                with h5py.File(draft, "a") as file:
+                    file.attrs["state"] = json.dumps([epoch, values])
         self.epoch = epoch
 
     def on_train_begin(self, logs=None):
