@@ -110,7 +110,7 @@ def train(
         for sample in dataset[split]:  # raises where there is none, before all files are checked
             sample.refuse_another(recipe.input_size, recipe.fit)
     dataset = check(dataset, skip_bad, track)
-    _check_sharing(devices.sharing, recipe, dataset)
+    _check_sharing(devices, recipe, dataset)
     config = {
         "recipe": dataclasses.asdict(recipe),
         "data": dataset.source,
@@ -171,7 +171,7 @@ def resume(run, *, track=no_progress):
                 f"{', others' if now['images'] == before['images'] else ''}); bring it back, or "
                 "train anew."
             )
-    _check_sharing(devices.sharing, recipe, dataset)
+    _check_sharing(devices, recipe, dataset)
     if devices.is_chief:
         remove_drafts(run)
     started = (run / RECORD).exists()
@@ -183,16 +183,12 @@ def resume(run, *, track=no_progress):
     return _run(graph, net, recipe, dataset, config, run, devices)
 
 
-def _check_sharing(sharing, recipe, dataset):
-    """Refuse what the devices cannot share evenly."""
-    count = sharing.devices
-    if recipe.batch_size % count:
-        raise ValueError(
-            f"a batch of {recipe.batch_size} cannot be shared by {count} devices; give a "
-            f"--batch-size that is a multiple of {count}."
-        )
+def _check_sharing(devices, recipe, dataset):
+    """Refuse what the devices cannot share as one device would have it."""
+    devices.refuse(recipe)
+    count = devices.sharing.devices
     for split in ("train", "val"):
-        if not sharing.even(len(dataset[split])):
+        if not devices.sharing.even(len(dataset[split])):
             raise ValueError(
                 f"{dataset.name}: {len(dataset[split])} images in {split} are too few for {count} "
                 "devices."

@@ -27,6 +27,15 @@ class OneDevice:
         """Context in which the model is built, compiled and fitted."""
         return contextlib.nullcontext()
 
+    def refuse(self, recipe):
+        """Raise ValueError for what a recipe asks and this cannot do as one device does it."""
+        count = self.sharing.devices
+        if recipe.batch_size % count:
+            raise ValueError(
+                f"a batch of {recipe.batch_size} cannot be shared by {count} devices; give a "
+                f"--batch-size that is a multiple of {count}."
+            )
+
     def alone(self):
         """Context, inside the scope, for what only the chief does."""
         return contextlib.nullcontext()
@@ -54,6 +63,19 @@ class _TensorFlowMirrored(OneDevice):
     def alone(self):
         """Context, inside the scope, for what only the chief does."""
         return contextlib.nullcontext()
+
+    def refuse(self, recipe):
+        super().refuse(recipe)
+        # Both happen before the devices' gradients are summed.
+        for option, given in (
+            ("--clip-norm", recipe.clip_norm is not None),
+            ("--accumulate", recipe.accumulate > 1),
+        ):
+            if given:
+                raise ValueError(
+                    f"{option}: with --strategy mirrored, TensorFlow would apply it to each "
+                    "device's own gradient; set KERAS_BACKEND=jax, or leave it out."
+                )
 
     def prepare(self, net):
         for layer in net._flatten_layers():
