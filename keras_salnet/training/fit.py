@@ -27,6 +27,7 @@ from keras_salnet.models.loading import initialize_from
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
+from keras_salnet.training.lock import locked
 from keras_salnet.training.optimizer import ScaledAdam
 from keras_salnet.training.recipes import Recipe
 
@@ -88,6 +89,7 @@ def train(
 
     Raises:
         FileExistsError: `out` is not empty.
+        BlockingIOError: another process trains there.
         FloatingPointError: the loss became NaN.
         ValueError, OSError, ConnectionError: as of the model, the data and the weights.
     """
@@ -120,9 +122,12 @@ def train(
     }
     graph, net = _build_all(recipe, config)
     out.mkdir(parents=True, exist_ok=True)
-    with atomic(out / "config.json") as draft:
-        draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    return _run(graph, net, recipe, dataset, config, out)
+    with locked(out):
+        if (out / "config.json").exists():
+            raise FileExistsError(f"{out}: another run began there meanwhile; give another --out.")
+        with atomic(out / "config.json") as draft:
+            draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        return _run(graph, net, recipe, dataset, config, out)
 
 
 def resume(run, *, track=no_progress):
@@ -137,11 +142,18 @@ def resume(run, *, track=no_progress):
 
     Raises:
         FileNotFoundError: `run` is no run folder.
+        BlockingIOError: another process trains it.
         ValueError: the run is finished, or cannot go on; or as `train`.
         FloatingPointError, OSError, ConnectionError: as `train`.
     """
     run = Path(run)
     recipe, config = _read_config(run)
+    with locked(run):
+        return _go_on(run, recipe, config, track)
+
+
+def _go_on(run, recipe, config, track):
+    """`resume`, of a run that is locked."""
     if (run / "model.keras").exists():
         (run / RECORD).unlink(missing_ok=True)  # killed just before the end
         raise ValueError(f"{run}: this run is finished; there is nothing to resume.")

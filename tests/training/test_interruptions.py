@@ -1,5 +1,6 @@
 """What a user is told when training stops, and when a run cannot be resumed."""
 
+import contextlib
 import errno
 import json
 import os
@@ -15,6 +16,7 @@ from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.training import fit
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
+from keras_salnet.training.lock import locked
 from keras_salnet.training.recipes import POPOUT
 
 TINY = POPOUT.replace(
@@ -145,12 +147,9 @@ def test_a_validation_loss_that_is_nan(tmp_path):
 
 
 def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, displays, capsys):
-    def refused(*options):
-        assert main(["train", "--resume", str(run), *options]) == 1
+    def refused():
+        assert main(["train", "--resume", str(run)]) == 1
         return told(capsys)
-
-    assert refused("--seed", "0", "--no-augment").endswith("leave out --seed, --augment.")
-    assert refused("--data", "popout").endswith("leave out --data.")
 
     config = json.loads((run / "config.json").read_text())
 
@@ -185,6 +184,55 @@ def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, dis
 
     shutil.rmtree(run)
     assert refused() == f"error: {run}: is no run folder; it has no config.json."
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--data", "popout"], "--data"),
+        (["--seed", "0", "--no-augment", "--warmup", "2"], "--warmup, --augment, --seed"),
+    ],
+)
+def test_no_option_goes_with_resume(options, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *options, "--resume", "run"])
+    assert stopped.value.code == 2
+    usage, _, error = capsys.readouterr().err.partition("keras-salnet train: error: ")
+    assert usage.startswith("usage: keras-salnet train ")
+    assert error.startswith("--resume goes on as the run began; leave out ")
+    assert sorted(error.split("leave out ")[1].strip().split(", ")) == sorted(named.split(", "))
+
+
+def test_a_run_that_another_process_trains_is_left_alone(run, capsys):
+    draft = run / ".best-0123abcd.weights.h5"
+    draft.write_bytes(b"the other one writes it")
+    with locked(run):
+        before = sorted(run.iterdir())
+        assert main(["train", "--resume", str(run)]) == 1
+        assert told(capsys).startswith(f"error: {run}: another process is training this run; ")
+        assert sorted(run.iterdir()) == before
+
+
+@pytest.mark.parametrize("other", ["trains", "has begun"])
+def test_two_runs_that_begin_in_one_folder(displays, tmp_path, monkeypatch, capsys, other):
+    """Both have found it empty, and one is the first to write there."""
+    run = tmp_path / "run"
+    build = fit._build_all
+    with contextlib.ExitStack() as stack:
+
+        def build_slowly(*arguments):
+            run.mkdir()
+            stack.enter_context(locked(run))
+            (run / "config.json").write_text("the other's")
+            if other == "has begun":
+                stack.close()
+            return build(*arguments)
+
+        monkeypatch.setattr(fit, "_build_all", build_slowly)
+        command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
+        assert main([*command, "--input-size", "32", "--backbone-weights", "none"]) == 1
+        assert f"{run}: another " in told(capsys)
+        assert (run / "config.json").read_text() == "the other's"
 
 
 def test_the_settings_of_the_run_are_those_it_goes_on_with(stopped_by, monkeypatch, capsys):
