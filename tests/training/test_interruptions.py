@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -88,6 +90,47 @@ def test_a_full_disk(stopped_by, capsys, error):
         f"error: {run}: there is no space left on the disk; "
         f"go on with: keras-salnet train --resume {run}"
     )
+
+
+FULL_DISK = """
+import gc, resource, signal, sys
+from pathlib import Path
+
+import keras
+
+from keras_salnet.training.callbacks import BestWeights, ResumeRecord
+
+folder = Path(sys.argv[1])
+inputs = keras.Input((100,))
+net = keras.Model(inputs, keras.layers.Dense(100)(inputs))
+best = BestWeights(net, folder / "best.weights.h5")
+record = ResumeRecord(folder / "resume.weights.h5", {best: ["best"]})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails, as on a full disk
+for limit in (100, 5000, 20_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for write in (lambda: best.on_epoch_end(0, {"val_loss": 1 / limit}),
+                  lambda: record.write(net, 1)):
+        try:
+            write()
+        except OSError:
+            assert not list(folder.iterdir())
+        else:
+            raise AssertionError("was written")
+        gc.collect()
+print("all refused")
+"""
+
+
+def test_a_full_disk_is_an_error_alone(tmp_path):
+    """HDF5, writing there itself, would say more on the terminal and crash the process."""
+    pytest.importorskip("resource")
+    finished = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True
+    )
+    assert finished.stdout == "all refused\n", finished.stderr
+    assert finished.returncode == 0
+    assert "ignored" not in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 def test_a_file_that_vanishes(stopped_by, displays, capsys):
