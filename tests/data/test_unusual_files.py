@@ -1,5 +1,7 @@
 """Pictures as they come: every way in reads the same pixels, or says which file it cannot read."""
 
+import os
+
 import cv2
 import numpy as np
 import PIL.ExifTags
@@ -195,6 +197,28 @@ def test_a_folder_that_cannot_be_written_is_named(unusual, predict, capsys, plac
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert place.rsplit("/", 1)[0] in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_what_may_not_be_read_or_written_is_named(unusual, predict, tmp_path, capsys):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir(), out.mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((9, 9, 3), 90, np.uint8))
+
+    def refused(path):
+        mode = path.stat().st_mode
+        path.chmod(0)
+        assert predict(folder, "--out", out, "--force") == 1
+        path.chmod(mode)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert str(path) in line
+
+    refused(folder / "b.png")
+    assert (out / "a_saliency.png").exists()
+    refused(folder)
+    refused(out)
 
 
 @pytest.mark.parametrize("kind", ["transparent", "frames"])
