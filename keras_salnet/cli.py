@@ -270,6 +270,7 @@ def _add_train(commands):
         help="start from a whole model: a run folder, a .keras or .weights.h5 file",
         **_OPTIONAL,
     )
+    parser.set_defaults(command=lambda arguments: _train(arguments, parser))
 
 
 def _add_data_arguments(parser, more, **options):
@@ -312,20 +313,21 @@ def _size(text):
     return int(parts[0]), int(parts[-1])
 
 
-def _train(arguments):
+def _train(arguments, parser):
     given = {name: value for name, value in vars(arguments).items() if name != "command"}
-    run = _resume(**given) if "resume" in given else _begin(given)
+    if "resume" in given and len(given) > 1:
+        flags = {action.dest: action.option_strings[0] for action in parser._actions}
+        others = ", ".join(flags[name] for name in given if name != "resume")
+        parser.error(f"--resume goes on as the run began; leave out {others}")
+    run = _resume(given["resume"]) if "resume" in given else _begin(given)
     print(_training_summary(run))
 
 
-def _resume(resume, **others):
-    if others:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise ValueError(f"--resume goes on as the run began; leave out {options}.")
+def _resume(run):
     _start_keras()
     from keras_salnet.training import fit
 
-    return fit.resume(resume, track=_training_progress())
+    return fit.resume(run, track=_training_progress())
 
 
 def _begin(given):

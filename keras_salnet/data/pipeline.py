@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
+from keras_salnet.data.density import LEAST_SIGMA
 from keras_salnet.data.geometry import fit_box
 from keras_salnet.data.sample import exif_orientation
 from keras_salnet.data.shards import PreparedSample
@@ -191,6 +192,7 @@ def _density(points, sigma, size, frame, box):
     y = (points[:, 1] + 0.5) * scale_y - 0.5 + top
 
     def profiles(centres, length, sigma):
+        sigma = tf.maximum(sigma, LEAST_SIGMA)
         return tf.exp(-0.5 * ((tf.range(length, dtype=tf.float32) - centres[:, None]) / sigma) ** 2)
 
     along_y, along_x = (

@@ -1,5 +1,6 @@
 """What happens beside `fit` that Keras's own callbacks do not do."""
 
+import io
 import json
 import math
 
@@ -7,6 +8,16 @@ import h5py
 import keras
 
 from keras_salnet.files import atomic
+
+
+class _Memory(io.BytesIO):
+    """A file in memory, of a name that Keras takes.
+
+    On a full disk HDF5 would write to the terminal itself, and may crash the process.
+    """
+
+    def __str__(self):
+        return "memory.weights.h5"
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -31,8 +42,11 @@ class BestWeights(keras.callbacks.Callback):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
             if self.devices.is_chief:
-                with self.devices.alone(), atomic(self.path) as draft:
-                    self.net.save_weights(draft)
+                memory = _Memory()
+                with self.devices.alone():
+                    self.net.save_weights(memory)
+                with atomic(self.path) as draft:
+                    draft.write_bytes(memory.getbuffer())
 
 
 class StopAtNaN(keras.callbacks.Callback):
@@ -114,10 +128,13 @@ class ResumeRecord(keras.callbacks.Callback):
             for callback, names in self.remembered.items()
         ]
         if self.devices.is_chief:
-            with self.devices.alone(), atomic(self.path) as draft:
-                graph.save_weights(draft)
-                with h5py.File(draft, "a") as file:
-                    file.attrs["state"] = json.dumps([epoch, values])
+            memory = _Memory()
+            with self.devices.alone():
+                graph.save_weights(memory)
+            with h5py.File(memory, "a") as file:
+                file.attrs["state"] = json.dumps([epoch, values])
+            with atomic(self.path) as draft:
+                draft.write_bytes(memory.getbuffer())
         self.epoch = epoch
 
     def on_train_begin(self, logs=None):

@@ -27,6 +27,7 @@ from keras_salnet.models.loading import initialize_from
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
+from keras_salnet.training.lock import locked
 from keras_salnet.training.optimizer import ScaledAdam
 from keras_salnet.training.recipes import Recipe
 from keras_salnet.training.strategy import start
@@ -92,6 +93,7 @@ def train(
 
     Raises:
         FileExistsError: `out` is not empty.
+        BlockingIOError: another process trains there.
         FloatingPointError: the loss became NaN.
         ValueError, OSError, ConnectionError: as of the model, the data and the weights.
     """
@@ -126,11 +128,15 @@ def train(
         "versions": _versions(),
     }
     graph, net = _build_all(recipe, config, devices)
-    if devices.is_chief:
-        out.mkdir(parents=True, exist_ok=True)
+    if not devices.is_chief:
+        return _run(graph, net, recipe, dataset, config, out, devices)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        if (out / "config.json").exists():
+            raise FileExistsError(f"{out}: another run began there meanwhile; give another --out.")
         with atomic(out / "config.json") as draft:
             draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    return _run(graph, net, recipe, dataset, config, out, devices)
+        return _run(graph, net, recipe, dataset, config, out, devices)
 
 
 def resume(run, *, track=no_progress):
@@ -145,22 +151,29 @@ def resume(run, *, track=no_progress):
 
     Raises:
         FileNotFoundError: `run` is no run folder.
+        BlockingIOError: another process trains it.
         ValueError: the run is finished, or cannot go on; or as `train`.
         FloatingPointError, OSError, ConnectionError: as `train`.
     """
     run = Path(run)
     recipe, config = _read_config(run)
-    if (run / "model.keras").exists():
-        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
-        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     (backend,) = config["versions"].keys() & {"tensorflow", "jax", "torch"}
     if keras.backend.backend() != backend:
         raise ValueError(f"{run}: began on another backend; resume with KERAS_BACKEND={backend}.")
+    devices = start(config["strategy"])
+    with locked(run) if devices.is_chief else contextlib.nullcontext():
+        return _go_on(run, recipe, config, devices, track)
+
+
+def _go_on(run, recipe, config, devices, track):
+    """`resume`, of a run that is locked."""
+    if (run / "model.keras").exists():
+        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
+        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     if config["versions"] != _versions():
         logger.warning("%s began with other versions: %s", run, config["versions"])
     if config["data"] is None:
         raise ValueError(f"{run}: was trained on a dataset made by hand; it cannot be read again.")
-    devices = start(config["strategy"])
     dataset = check(load_dataset(config["data"]), config["skip_bad"], track)
     for split, now in _fingerprints(dataset).items():
         before = config["samples"][split]

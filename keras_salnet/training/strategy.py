@@ -160,6 +160,7 @@ def start(strategy):
 def _meet_workers():
     # Else JAX swallows SIGTERM, for programs that save themselves before they end.
     importlib.import_module("jax").config.update("jax_enable_preemption_service", False)
+    logger.info("Waiting for the other workers, for five minutes at most.")
     try:
         keras.distribution.initialize()
     except ValueError as error:
