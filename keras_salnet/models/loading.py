@@ -4,8 +4,8 @@ from pathlib import Path
 
 import keras
 
-# Registers the layers that saved models name.
-import keras_salnet.layers  # noqa: F401
+# Registers the layers that saved models name: each does so when it is loaded.
+from keras_salnet.layers import *  # noqa: F403
 
 
 def load_model(path):
