@@ -37,9 +37,10 @@ def VGGRGA(
     encoder's features at 1/8, 1/4 and 1/2 through three convolutions to the decoder. The paper's
     VGGM is ``VGGRGA(0, multi_level_integration=False)``.
 
-    A stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of 32 x 32
-    cells instead of to all its pixels: so 4 and 5 modules fit into memory, which the paper does not
-    have, and one model takes images of any size.
+    RGA in a stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of
+    32 x 32 cells instead of to all pixels (`max_nodes` of `keras_salnet.layers.RGA`). So 4 and 5
+    modules fit into memory, which the paper left out for the lack of it, and one model takes images
+    of any size.
 
     Args:
         num_rga: 0…5, the n of the paper's VGGRGA(n).
