@@ -1,6 +1,8 @@
 """The attention layers against numpy, written from the equations of their papers."""
 
 import importlib.util
+import runpy
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -339,6 +341,13 @@ def test_parameters(name):
     layer = layers.create_attention(name)
     layer.build((None, 16, 16, 512))
     assert sum(np.prod(weight.shape) for weight in layer.trainable_weights) == COUNTS[name]
+
+
+def test_the_table_of_the_documentation():
+    docs = Path(__file__).parents[2] / "docs"
+    table = runpy.run_path(str(docs / "attention_table.py"))["table"]()
+    assert len(table) == len(NAMES) + 2
+    assert "\n".join(table) in (docs / "attention.md").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FIXED_SIZE])
