@@ -28,7 +28,7 @@ def export_tflite(net, path, quantize="none"):
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, not {quantize!r}.")
-    spec = tf.TensorSpec((1, *fixed_frame(net), 3), tf.float32, name="image")
+    spec = tf.TensorSpec((1, *fixed_frame(net), net.input_shape[-1]), tf.float32, name="image")
 
     def serving_default(image):
         return {"saliency": net(image, training=False)}
