@@ -9,7 +9,7 @@ from keras_salnet.layers import ChannelRGA, SpatialRGA
 class _DirectForm:
     """Builds the affinity of all nodes, stacks its rows and columns and embeds them."""
 
-    def _describe(self, nodes):
+    def _describe(self, nodes, size):
         feature = ops.mean(self.g(nodes), axis=-1, keepdims=True)
         theta, phi = self.theta(nodes), self.phi(nodes)  # (B, N, D)
         affinity = ops.matmul(theta, ops.transpose(phi, (0, 2, 1)))  # (B, N, N)

@@ -15,6 +15,7 @@ from importlib import util
 from pathlib import Path
 
 from keras_salnet import __version__
+from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.registry import names
 from keras_salnet.training.recipes import RECIPES, SCHEDULES, STRATEGIES
 
@@ -147,7 +148,14 @@ def _add_train(commands):
     parser.add_argument(
         "--model", choices=names(), help="which model (default: vggrga)", **_OPTIONAL
     )
-    parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…3", **_OPTIONAL)
+    parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…5", **_OPTIONAL)
+    parser.add_argument(
+        "--attention",
+        choices=attention_names(),
+        metavar="NAME",
+        help=f"in RGA's places: {', '.join(attention_names())} (default: rga_sc)",
+        **_OPTIONAL,
+    )
     _add_data_arguments(
         parser,
         "'popout': the embedded displays, with a small recipe of their own (default: popout); may "
@@ -341,8 +349,7 @@ def _begin(given):
         *("warmup_epochs", "encoder_rate", "freeze_encoder", "accumulate", "clip_norm", "ema"),
         "early_stopping",
     )
-    if "num_rga" in given:
-        changes["model_args"] = {"num_rga": given["num_rga"]}
+    changes["model_args"] = _among(given, "num_rga", "attention")
     if "backbone_weights" in given:
         weights = given["backbone_weights"]
         # A file's whole path: a run may be resumed from another folder.

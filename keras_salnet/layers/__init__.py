@@ -1,6 +1,31 @@
 """Keras layers, in `keras.ops` alone: they run on TensorFlow, JAX and PyTorch."""
 
-from keras_salnet.layers.preprocessing import CaffePreprocessing
-from keras_salnet.layers.rga import RGA, ChannelRGA, SpatialRGA
+import lazy_loader
 
-__all__ = ["RGA", "CaffePreprocessing", "ChannelRGA", "SpatialRGA"]
+from keras_salnet.layers.registry import attention_names, create_attention
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "attention": ["CBAM", "FullyConnectedAttention", "SqueezeExcitation"],
+        "pfa": ["PFAChannelAttention", "PFASpatialAttention"],
+        "preprocessing": ["CaffePreprocessing"],
+        "rga": ["RGA", "ChannelRGA", "SpatialRGA"],
+        "self_attention": ["NonLocal", "SelfAttention"],
+    },
+)
+__all__ = [
+    "CBAM",
+    "RGA",
+    "CaffePreprocessing",
+    "ChannelRGA",
+    "FullyConnectedAttention",
+    "NonLocal",
+    "PFAChannelAttention",
+    "PFASpatialAttention",
+    "SelfAttention",
+    "SpatialRGA",
+    "SqueezeExcitation",
+    "attention_names",
+    "create_attention",
+]

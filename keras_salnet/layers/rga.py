@@ -10,12 +10,31 @@ embedding is linear in G and G is a product, so
 
 is the same result without any N x N matrix: with M = N / ratio columns in W, it keeps N·M + N·D
 numbers an image instead of 3·N².
+
+With `max_nodes`, relations are to a fixed grid of nodes instead, each the mean of the pixels in its
+cell, so that the weights depend on the grid and not on the frame. The paper suggests it for frames
+of different sizes (Section 4.2), without details; ours are:
+
+- RGA-S still attends to every pixel. Being linear in either node, a mean of relations is a relation
+  to the mean embedding: Θ and Φ are pooled where they stand for the other node, W has two rows a
+  cell.
+- RGA-C compares the channels by their pooled maps.
+- The grid is always the same, also on a frame of fewer pixels, so that weights fit any frame. On a
+  frame that is of the grid's own size, it is the exact form.
 """
+
+import math
 
 import keras
 from keras import layers, ops
 
-_ORDERS = ("s", "c", "sc", "cs", "parallel")
+from keras_salnet.layers.gating import (
+    Gate,
+    SpatialChannelGate,
+    batch_norm,
+    check_positive_integers,
+)
+from keras_salnet.layers.pooling import pool_to_grid
 
 
 class _Embedding(layers.Layer):
@@ -25,7 +44,7 @@ class _Embedding(layers.Layer):
         super().__init__(**kwargs)
         self.relu = relu
         self.conv = layers.Dense(width, use_bias=False, dtype=self.dtype_policy, name="conv")
-        self.bn = _batch_norm("bn", self.dtype_policy)
+        self.bn = batch_norm("bn", self.dtype_policy)
 
     def build(self, input_shape):
         self.conv.build(input_shape)
@@ -36,20 +55,26 @@ class _Embedding(layers.Layer):
         return ops.relu(nodes) if self.relu else nodes
 
 
-def _batch_norm(name, dtype):
-    return layers.BatchNormalization(epsilon=1e-5, momentum=0.9, dtype=dtype, name=name)
-
-
-class _NodeAttention(layers.Layer):
+class _NodeAttention(Gate):
     """What RGA-S and RGA-C share: from nodes (B, N, D) to one attention logit each (B, N, 1)."""
 
-    def __init__(self, ratio=8, reduction=8, use_relation=True, use_feature=True, **kwargs):
+    def __init__(
+        self,
+        ratio=8,
+        reduction=8,
+        use_relation=True,
+        use_feature=True,
+        max_nodes=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
-        _check_arguments(ratio, reduction, use_relation, use_feature)
+        _check_arguments(ratio, reduction, use_relation, use_feature, max_nodes)
         self.ratio = ratio
         self.reduction = reduction
         self.use_relation = use_relation
         self.use_feature = use_feature
+        self.max_nodes = max_nodes
+        self._grid = max_nodes and math.isqrt(max_nodes)
 
     def get_config(self):
         return {
@@ -58,11 +83,14 @@ class _NodeAttention(layers.Layer):
             "reduction": self.reduction,
             "use_relation": self.use_relation,
             "use_feature": self.use_feature,
+            "max_nodes": self.max_nodes,
         }
 
     def build(self, input_shape):
-        _check_known_shape(type(self).__name__, input_shape)
-        nodes, features = self._node_shape(input_shape)
+        _check_known_shape(type(self).__name__, input_shape, self.max_nodes)
+        _, height, width, channels = input_shape
+        pixels = self._grid**2 if self._grid else height * width
+        nodes, features = self._node_shape(pixels, channels)
         self._check_widths(nodes, features)
         embedded = features // self.ratio
         related = nodes // self.ratio if self.use_relation else 0
@@ -77,30 +105,25 @@ class _NodeAttention(layers.Layer):
         if self.use_relation:
             self.theta = embedding("theta", embedded, features)
             self.phi = embedding("phi", embedded, features)
-            # Rows 0…N−1 embed G[p, :], rows N…2N−1 embed G[:, p].
+            # Of the N nodes related to, rows 0…N−1 embed G[p, :], rows N…2N−1 embed G[:, p].
             self.relation_kernel = self.add_weight(
                 name="relation_kernel", shape=(2 * nodes, related)
             )
-            self.relation_bn = _batch_norm("relation_bn", self.dtype_policy)
+            self.relation_bn = batch_norm("relation_bn", self.dtype_policy)
             self.relation_bn.build((None, nodes, related))
         if self.use_feature:
             self.g = embedding("g", embedded, features)
         self.w = embedding("w", hidden, attended)
         self.w2 = embedding("w2", 1, hidden, relu=False)
 
-    def call(self, inputs):
-        return inputs * self.attention(inputs)
-
     def attention(self, inputs):
         """The attention in [0, 1]: (B, H, W, 1) of RGA-S, (B, 1, 1, C) of RGA-C."""
-        nodes = self._to_nodes(inputs)  # (B, N, D)
-        logits = self.w2(self.w(self._describe(nodes)))  # (B, N, 1)
-        return ops.sigmoid(self._from_nodes(logits, inputs))
+        size = ops.shape(inputs)[1:3]
+        nodes = self._to_nodes(inputs, size)  # (B, N, D)
+        logits = self.w2(self.w(self._describe(nodes, size)))  # (B, N, 1)
+        return ops.sigmoid(self._from_nodes(logits, size))
 
-    def compute_output_shape(self, input_shape):
-        return input_shape
-
-    def _describe(self, nodes):
+    def _describe(self, nodes, size):
         """The relation-aware feature of each node, Eq. 2: (B, N, D) → (B, N, [1] + [N/ratio])."""
         parts = []
         if self.use_feature:
@@ -108,9 +131,14 @@ class _NodeAttention(layers.Layer):
         if self.use_relation:
             theta, phi = self.theta(nodes), self.phi(nodes)  # (B, N, D/ratio)
             kernel_in, kernel_out = ops.split(self.relation_kernel, 2, axis=0)
-            related = _project(theta, phi, kernel_in) + _project(phi, theta, kernel_out)
+            related = _project(theta, self._related_to(phi, size), kernel_in)
+            related += _project(phi, self._related_to(theta, size), kernel_out)
             parts.append(ops.relu(self.relation_bn(related)))
         return ops.concatenate(parts, axis=-1)
+
+    def _related_to(self, embedded, size):
+        """The nodes that all others are related to, of the embedded ones."""
+        return embedded
 
     def _check_widths(self, nodes, features):
         if features < self.ratio:
@@ -128,15 +156,21 @@ class _NodeAttention(layers.Layer):
             )
 
 
+def _flatten(inputs, size):
+    """The pixels in a row: (B, H, W, C) → (B, HW, C)."""
+    height, width = size
+    return ops.reshape(inputs, (-1, height * width, inputs.shape[-1]))
+
+
 def _project(left, right, kernel):
-    """(left rightᵀ) kernel without the N x N product: (B, N, D), (B, N, D), (N, M) → (B, N, M)."""
+    """(left rightᵀ) kernel without its N x K product: (B, N, D), (B, K, D), (K, M) → (B, N, M)."""
     return ops.matmul(left, ops.matmul(ops.transpose(right, (0, 2, 1)), kernel))
 
 
-def _check_arguments(ratio, reduction, use_relation, use_feature):
-    for name, value in (("ratio", ratio), ("reduction", reduction)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, not {value!r}.")
+def _check_arguments(ratio, reduction, use_relation, use_feature, max_nodes):
+    check_positive_integers(ratio=ratio, reduction=reduction)
+    if max_nodes is not None:
+        check_positive_integers(max_nodes=max_nodes)
     if not (use_relation or use_feature):
         raise ValueError(
             "use_relation and use_feature are both False, so nothing is left to attend by; "
@@ -144,12 +178,12 @@ def _check_arguments(ratio, reduction, use_relation, use_feature):
         )
 
 
-def _check_known_shape(name, shape):
-    if len(shape) != 4 or None in shape[1:]:
+def _check_known_shape(name, shape, max_nodes):
+    if len(shape) != 4 or shape[-1] is None or (None in shape[1:3] and max_nodes is None):
         raise ValueError(
             f"{name}: RGA needs inputs (B, H, W, C) of known height, width and channels, because "
             f"its weights have one row a node; it got {tuple(shape)}. Give the model a fixed "
-            "input_shape."
+            "input_shape, or max_nodes, with which height and width may vary."
         )
 
 
@@ -164,14 +198,17 @@ class SpatialRGA(_NodeAttention):
         reduction: s2, divides the width of the hidden attention convolution. Int ≥ 1.
         use_relation: attend by the relations to all other nodes.
         use_feature: attend by the node's own feature.
+        max_nodes: relate to the means over a square grid of at most so many cells instead of to all
+            pixels. None, or int ≥ 1.
 
     Call:
-        (B, H, W, C), floating → the same shape and dtype, times a map in [0, 1].
+        (B, H, W, C), floating → the same shape and dtype, times a map in [0, 1]. H and W may vary
+        with `max_nodes`.
 
     Raises:
-        ValueError: unknown H, W or C; fewer than ``ratio`` channels; fewer pixels than
-            ``ratio * (reduction - 1)`` (``ratio * reduction`` without the feature); both
-            ``use_relation`` and ``use_feature`` false.
+        ValueError: unknown C, or H or W without `max_nodes`; fewer than ``ratio`` channels; fewer
+            pixels, or cells of the grid, than ``ratio * (reduction - 1)`` (``ratio * reduction``
+            without the feature); both ``use_relation`` and ``use_feature`` false.
 
     Example:
         >>> import numpy as np
@@ -179,18 +216,24 @@ class SpatialRGA(_NodeAttention):
         (2, 8, 8, 64)
     """
 
-    _node_name = "pixels"
+    @property
+    def _node_name(self):
+        return "pixels" if self._grid is None else "cells of the grid"
 
-    def _node_shape(self, input_shape):
-        _, height, width, channels = input_shape
-        return height * width, channels
+    def _node_shape(self, pixels, channels):
+        return pixels, channels
 
-    def _to_nodes(self, inputs):
-        _, height, width, channels = inputs.shape
-        return ops.reshape(inputs, (-1, height * width, channels))  # (B, HW, C)
+    def _to_nodes(self, inputs, size):
+        return _flatten(inputs, size)  # (B, HW, C)
 
-    def _from_nodes(self, logits, inputs):
-        return ops.reshape(logits, (-1, *inputs.shape[1:3], 1))  # (B, H, W, 1)
+    def _related_to(self, embedded, size):
+        if self._grid is None:
+            return embedded
+        maps = ops.reshape(embedded, (-1, *size, embedded.shape[-1]))
+        return pool_to_grid(maps, self._grid)
+
+    def _from_nodes(self, logits, size):
+        return ops.reshape(logits, (-1, *size, 1))  # (B, H, W, 1)
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
@@ -204,14 +247,17 @@ class ChannelRGA(_NodeAttention):
         reduction: s2, divides the width of the hidden attention convolution. Int ≥ 1.
         use_relation: attend by the relations to all other nodes.
         use_feature: attend by the node's own feature.
+        max_nodes: compare the channels by their means over a square grid of at most so many cells
+            instead of by all pixels. None, or int ≥ 1.
 
     Call:
-        (B, H, W, C), floating → the same shape and dtype, times a vector in [0, 1].
+        (B, H, W, C), floating → the same shape and dtype, times a vector in [0, 1]. H and W may
+        vary with `max_nodes`.
 
     Raises:
-        ValueError: unknown H, W or C; fewer than ``ratio`` pixels; fewer channels than
-            ``ratio * (reduction - 1)`` (``ratio * reduction`` without the feature); both
-            ``use_relation`` and ``use_feature`` false.
+        ValueError: unknown C, or H or W without `max_nodes`; fewer pixels, or cells of the grid,
+            than ``ratio``; fewer channels than ``ratio * (reduction - 1)`` (``ratio * reduction``
+            without the feature); both ``use_relation`` and ``use_feature`` false.
 
     Example:
         >>> import numpy as np
@@ -221,28 +267,27 @@ class ChannelRGA(_NodeAttention):
 
     _node_name = "channels"
 
-    def _node_shape(self, input_shape):
-        _, height, width, channels = input_shape
-        return channels, height * width
+    def _node_shape(self, pixels, channels):
+        return channels, pixels
 
-    def _to_nodes(self, inputs):
-        _, height, width, channels = inputs.shape
-        pixels = ops.reshape(inputs, (-1, height * width, channels))
+    def _to_nodes(self, inputs, size):
+        grid = self._grid
+        pixels = _flatten(inputs, size) if grid is None else pool_to_grid(inputs, grid)
         return ops.transpose(pixels, (0, 2, 1))  # (B, C, HW)
 
-    def _from_nodes(self, logits, inputs):
-        return ops.reshape(logits, (-1, 1, 1, inputs.shape[-1]))  # (B, 1, 1, C)
+    def _from_nodes(self, logits, size):
+        return ops.reshape(logits, (-1, 1, 1, logits.shape[1]))  # (B, 1, 1, C)
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
-class RGA(layers.Layer):
+class RGA(SpatialChannelGate):
     """Spatial and channel RGA together (Zhang et al., CVPR 2020, Section 3.4).
 
     Args:
         order: ``"s"`` or ``"c"`` alone, ``"sc"`` (the paper's choice) or ``"cs"`` one after the
             other, ``"parallel"``: (x·a_s + x·a_c) / 2, our choice where the paper leaves the
             fusion open.
-        ratio, reduction, use_relation, use_feature: as in `SpatialRGA` and `ChannelRGA`.
+        ratio, reduction, use_relation, use_feature, max_nodes: as in `SpatialRGA` and `ChannelRGA`.
 
     Call:
         (B, H, W, C), floating → the same shape and dtype.
@@ -258,47 +303,35 @@ class RGA(layers.Layer):
     """
 
     def __init__(
-        self, order="sc", ratio=8, reduction=8, use_relation=True, use_feature=True, **kwargs
+        self,
+        order="sc",
+        ratio=8,
+        reduction=8,
+        use_relation=True,
+        use_feature=True,
+        max_nodes=None,
+        **kwargs,
     ):
-        super().__init__(**kwargs)
-        if order not in _ORDERS:
-            raise ValueError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}.")
-        self.order = order
-        self.ratio = ratio
-        self.reduction = reduction
-        self.use_relation = use_relation
-        self.use_feature = use_feature
         arguments = {
             "ratio": ratio,
             "reduction": reduction,
             "use_relation": use_relation,
             "use_feature": use_feature,
-            "dtype": self.dtype_policy,
+            "max_nodes": max_nodes,
         }
-        self.spatial = None if order == "c" else SpatialRGA(**arguments, name="spatial")
-        self.channel = None if order == "s" else ChannelRGA(**arguments, name="channel")
+        super().__init__(order, (SpatialRGA, arguments), (ChannelRGA, arguments), **kwargs)
+        self.ratio = ratio
+        self.reduction = reduction
+        self.use_relation = use_relation
+        self.use_feature = use_feature
+        self.max_nodes = max_nodes
 
     def get_config(self):
         return {
             **super().get_config(),
-            "order": self.order,
             "ratio": self.ratio,
             "reduction": self.reduction,
             "use_relation": self.use_relation,
             "use_feature": self.use_feature,
+            "max_nodes": self.max_nodes,
         }
-
-    def build(self, input_shape):
-        for branch in (self.spatial, self.channel):
-            if branch is not None:
-                branch.build(input_shape)
-
-    def call(self, inputs):
-        if self.order == "parallel":
-            return (self.spatial(inputs) + self.channel(inputs)) / 2
-        for letter in self.order:
-            inputs = self.spatial(inputs) if letter == "s" else self.channel(inputs)
-        return inputs
-
-    def compute_output_shape(self, input_shape):
-        return input_shape

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import keras
 
-# Registers the layers that saved models name.
-import keras_salnet.layers  # noqa: F401
+# Registers the layers that saved models name: each does so when it is loaded.
+from keras_salnet.layers import *  # noqa: F403
 
 
 def load_model(path):
@@ -28,6 +28,21 @@ def load_model(path):
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # zip, h5py, JSON and Keras each raise their own
         raise ValueError(f"{path}: not a readable .keras model: {error}") from error
+
+
+def fixed_frame(net):
+    """The (height, width) that a model takes.
+
+    Raises:
+        ValueError: they may vary.
+    """
+    frame = net.input_shape[1:3]
+    if None in frame:
+        raise ValueError(
+            f"{net.name} takes images of any size, but here its size must be known; build it anew "
+            "with an input_shape and the same max_nodes, and set_weights of this one."
+        )
+    return frame
 
 
 def initialize_from(net, source):

@@ -6,11 +6,17 @@ Cao & Jo, "Saliency Prediction with Relation-aware Global Attention Module", IW-
 import keras
 from keras import layers
 
-from keras_salnet.layers import RGA
+from keras_salnet.layers import attention_names, create_attention
 from keras_salnet.models.backbones import conv3x3, load_vgg16_weights, vgg16_stages
 
 # Width, in units of `filters`, of the convolutions of each decoder stage: 1/16 … 1/1 of the frame.
 _DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 4), (2, 1), (1, 1))
+
+# RGA relates all pixels of a stage with one another as long as there are not more than this; they
+# are those of 64 x 64, the largest that the paper attends to.
+_MAX_PIXELS = 4096
+# Otherwise, to so many pooled nodes.
+_POOLED_NODES = 1024
 
 
 def VGGRGA(
@@ -19,6 +25,8 @@ def VGGRGA(
     input_shape=(256, 256, 3),
     backbone_weights="imagenet",
     filters=64,
+    attention="rga_sc",
+    max_nodes=None,
     name="vggrga",
 ):
     """Build VGGRGA (Cao & Jo, 2021).
@@ -29,14 +37,23 @@ def VGGRGA(
     encoder's features at 1/8, 1/4 and 1/2 through three convolutions to the decoder. The paper's
     VGGM is ``VGGRGA(0, multi_level_integration=False)``.
 
+    RGA in a stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of
+    32 x 32 cells instead of to all pixels (`max_nodes` of `keras_salnet.layers.RGA`). So 4 and 5
+    modules fit into memory, which the paper left out for the lack of it, and one model takes images
+    of any size.
+
     Args:
-        num_rga: 0…3, the n of the paper's VGGRGA(n).
+        num_rga: 0…5, the n of the paper's VGGRGA(n).
         multi_level_integration: add the three MI skips.
-        input_shape: (height, width, 3); both multiples of 16.
+        input_shape: (height, width, 3); both multiples of 16, or None where the size of a batch may
+            be any multiple of 16.
         backbone_weights: encoder weights: ``"imagenet"`` (downloaded once by Keras), the path of
             a VGG16 weight file without top, or None for random ones.
         filters: width of the first stage; 64 in the paper. Pretrained weights need 64, and the
-            channels of the RGA modules at least 7 (14 from `num_rga` 2 on).
+            channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 56 from 4 on).
+        attention: what takes RGA-SC's places, one of `keras_salnet.layers.attention_names()`.
+        max_nodes: let every RGA relate to a square grid of at most so many cells: then the weights
+            fit a model of any other input size with the same `max_nodes`. None: as above.
         name: name of the model.
 
     Returns:
@@ -44,7 +61,8 @@ def VGGRGA(
         float32 in [0, 1].
 
     Raises:
-        ValueError: an argument is out of its range, or the frame is too small for RGA.
+        ValueError: an argument is out of its range, or the frame is too small for RGA, or its size
+            is unknown and the attention needs it.
         ConnectionError: the ImageNet weights could not be downloaded.
         FileNotFoundError: `backbone_weights` is a path where there is no file.
 
@@ -53,11 +71,20 @@ def VGGRGA(
         >>> model.output_shape
         (None, 128, 160, 1)
     """
-    _check(num_rga, input_shape, filters)
+    _check(num_rga, input_shape, filters, attention, max_nodes)
+    is_rga = attention.startswith("rga_")
 
     def attend(features, stage, side):
-        """RGA-SC at the `num_rga` deepest of the stages 1…5."""
-        return RGA("sc", name=f"{side}{stage}_rga")(features) if stage > 5 - num_rga else features
+        """Attention at the `num_rga` deepest of the stages 1…5."""
+        if stage <= 5 - num_rga:
+            return features
+        _, height, width, _ = features.shape
+        options = {"name": f"{side}{stage}_{'rga' if is_rga else attention}"}
+        if is_rga:
+            exact = None not in (height, width) and height * width <= _MAX_PIXELS
+            pooled = None if exact else _POOLED_NODES
+            options["max_nodes"] = pooled if max_nodes is None else max_nodes
+        return create_attention(attention, **options)(features)
 
     images = keras.Input(tuple(input_shape), name="image")
     stages = vgg16_stages(images, filters, lambda x, block: attend(x, block, "block"))
@@ -83,21 +110,24 @@ def VGGRGA(
     return model
 
 
-def _check(num_rga, input_shape, filters):
-    if num_rga in (4, 5):
-        raise ValueError(
-            f"num_rga={num_rga}: RGA at half and full resolution would hold one weight row for "
-            "each of its 16,384 and more pixels (at 256x256, over 168 million weights in each "
-            "module), which needs relations to pooled nodes, not available yet; use 0…3."
-        )
-    if num_rga not in (0, 1, 2, 3):
-        raise ValueError(f"num_rga must be one of 0, 1, 2, 3, not {num_rga!r}.")
+def _check(num_rga, input_shape, filters, attention, max_nodes):
+    if num_rga not in range(6):
+        raise ValueError(f"num_rga must be one of 0, 1, 2, 3, 4, 5, not {num_rga!r}.")
     if not isinstance(filters, int) or filters < 1:
         raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+    if attention not in attention_names():
+        raise ValueError(
+            f"attention must be one of {', '.join(attention_names())}, not {attention!r}."
+        )
+    if max_nodes is not None and not attention.startswith("rga_"):
+        raise ValueError(f"max_nodes is for RGA; {attention} has no nodes.")
     if len(input_shape) != 3 or input_shape[2] != 3:
         raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
     for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
+        if size is None:
+            continue
         if not isinstance(size, int) or size < 16 or size % 16:
             raise ValueError(
-                f"input_shape: the {axis} must be a multiple of 16 (four poolings), not {size}."
+                f"input_shape: the {axis} must be a multiple of 16 (four poolings), or None for "
+                f"any, not {size}."
             )
