@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -255,12 +256,8 @@ def augmentation_side(arguments):
 
 
 def step_side(arguments, model, source):
-    """Seconds of a training step on batches from memory, files or shards."""
-    if source == "memory":
-        batch = next(tf_data(arguments, "files", augment=True))
-        batches = itertools.repeat(batch)
-    else:
-        batches = tf_data(arguments, source, augment=True)
+    """Seconds of a training step, and which of them it waits for the next batch."""
+    batches = tf_data(arguments, source, augment=True)
     import keras
 
     from keras_salnet import losses, models
@@ -270,10 +267,17 @@ def step_side(arguments, model, source):
     net = models.VGGRGA(input_shape=(*frame(arguments), 3), backbone_weights=None, **MODELS[model])
     graph = training_graph(net)
     graph.compile(keras.optimizers.Adam(1e-4), losses.SaliencyLoss())
-    seconds = time_calls(
-        lambda: graph.train_on_batch(next(batches)), arguments.repeats, 8 if model == "tiny" else 1
-    )
-    return {"step": seconds}
+    waits = []
+
+    def step():
+        start = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - start)
+        graph.train_on_batch(batch)
+
+    count = 8 if model == "tiny" else 1
+    seconds = time_calls(step, arguments.repeats, count)
+    return {"step": seconds, "wait": [np.mean(waits[count:])]}
 
 
 # What is checked
@@ -302,7 +306,7 @@ def check_side(arguments):
 STEPS = {
     f"{model}, {source}": functools.partial(step_side, model=model, source=source)
     for model in MODELS
-    for source in ("memory", "files", "shards")
+    for source in ("files", "shards")
 }
 SIDES = {
     **{side: functools.partial(loader_side, loader=loader) for side, loader in LOADERS.items()},
@@ -369,10 +373,9 @@ def _print_rates(measured):
 def _print_steps(measured):
     rows = []
     for side, values in measured.items():
-        model, source = side.rsplit(", ", 1)
-        share = 1 - measured[f"{model}, memory"]["step"] / values["step"]
-        rows.append((side, f"{values['step']:.3f}", None if source == "memory" else f"{share:.1%}"))
-    print_table(("training step", "s", "waits for data"), rows)
+        share = values["wait"] / values["step"]
+        rows.append((side, f"{values['step']:.3f}", f"{1000 * values['wait']:.1f}", f"{share:.1%}"))
+    print_table(("training step on", "s", "of which it waits, ms", "share"), rows)
 
 
 def _parser():

@@ -71,8 +71,8 @@ def _explain(gate, feature, strongest):
         else:
             weights = attention[0, 0]
     maps = _to_numpy(feature)[0]
-    order = np.argsort(maps.mean((0, 1)) if weights is None else weights, kind="stable")
-    channels = order[::-1][:strongest].tolist()
+    order = np.argsort(-(maps.mean((0, 1)) if weights is None else weights), kind="stable")
+    channels = order[:strongest].tolist()
     return Attention(gate.name, mask, weights, maps[..., channels].transpose(2, 0, 1), channels)
 
 

@@ -28,6 +28,7 @@ from keras_salnet.training.callbacks import BestWeights, StopAtNaN
 from keras_salnet.training.fit import learning_rate_schedule, train
 from keras_salnet.training.graph import training_graph
 from keras_salnet.training.recipes import POPOUT, RECIPES, Recipe
+from keras_salnet.training.strategy import OneDevice
 
 NARROW = {"num_rga": 0, "filters": 8}  # graphs without attention trace in half the time
 TINY = POPOUT.replace(model_args={"num_rga": 1, "filters": 8}, epochs=2, batch_size=4, augment=True)
@@ -349,7 +350,7 @@ def parts_of(displays, tmp_path, monkeypatch):
         graph = RecordingGraph(net)
         # The batches' arguments will do.
         monkeypatch.setattr(pipeline, "training_batches", lambda samples, **given: given)
-        fit._fit(graph, net, recipe, load_dataset(displays), 3, "auto", tmp_path)
+        fit._fit(graph, net, recipe, load_dataset(displays), 3, "auto", tmp_path, OneDevice())
         return net, graph.parts
 
     return parts_of

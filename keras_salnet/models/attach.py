@@ -27,7 +27,7 @@ def attach_attention(backbone, layer_names, attention="rga_sc", **options):
 
     Example:
         >>> resnet = keras.applications.ResNet50(
-        ...     weights=None, include_top=False, input_shape=(256, 128, 3)
+        ...     weights=None, include_top=False, input_shape=(256, 256, 3)
         ... )
         >>> ends = ("conv2_block3", "conv3_block4", "conv4_block6", "conv5_block3")
         >>> model = attach_attention(resnet, [f"{end}_out" for end in ends])
