@@ -17,7 +17,7 @@ from pathlib import Path
 from keras_salnet import __version__
 from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.registry import names
-from keras_salnet.training.recipes import RECIPES, SCHEDULES
+from keras_salnet.training.recipes import RECIPES, SCHEDULES, STRATEGIES
 
 RUNS = Path("runs")
 
@@ -45,11 +45,23 @@ def main(argv=None):
         arguments.command(arguments)
     except _USER_ERRORS as error:
         print(_with_notes(f"error: {error}", error), file=sys.stderr)
-        return 1
+        return _leave(1)
     except KeyboardInterrupt as error:
         print(_with_notes("interrupted", error), file=sys.stderr)
-        return 130
+        return _leave(130)
     return 0
+
+
+def _leave(status):
+    """The exit status; among other workers, exit with it at once.
+
+    JAX would wait for them at the end, some minutes, and they for what this one was to compute.
+    """
+    jax = sys.modules.get("jax")
+    if jax is not None and jax.distributed.is_initialized():
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def _with_notes(told, error):
@@ -249,6 +261,12 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        help="share each batch among all devices of this process, or among several processes",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
         "--seed", type=int, metavar="N", help="of all that is random (default: 0)", **_OPTIONAL
     )
     parser.add_argument(
@@ -260,6 +278,7 @@ def _add_train(commands):
         help="start from a whole model: a run folder, a .keras or .weights.h5 file",
         **_OPTIONAL,
     )
+    parser.set_defaults(command=lambda arguments: _train(arguments, parser))
 
 
 def _add_data_arguments(parser, more, **options):
@@ -302,20 +321,21 @@ def _size(text):
     return int(parts[0]), int(parts[-1])
 
 
-def _train(arguments):
+def _train(arguments, parser):
     given = {name: value for name, value in vars(arguments).items() if name != "command"}
-    run = _resume(**given) if "resume" in given else _begin(given)
+    if "resume" in given and len(given) > 1:
+        flags = {action.dest: action.option_strings[0] for action in parser._actions}
+        others = ", ".join(flags[name] for name in given if name != "resume")
+        parser.error(f"--resume goes on as the run began; leave out {others}")
+    run = _resume(given["resume"]) if "resume" in given else _begin(given)
     print(_training_summary(run))
 
 
-def _resume(resume, **others):
-    if others:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise ValueError(f"--resume goes on as the run began; leave out {options}.")
+def _resume(run):
     _start_keras()
     from keras_salnet.training import fit
 
-    return fit.resume(resume, track=_training_progress())
+    return fit.resume(run, track=_training_progress())
 
 
 def _begin(given):
@@ -349,7 +369,10 @@ def _begin(given):
     _start_keras()
     from keras_salnet.training import fit
 
-    options = _among(given, "seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic")
+    options = _among(
+        given,
+        *("seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic", "strategy"),
+    )
     return fit.train(recipe, dataset, out, **options, track=_training_progress())
 
 

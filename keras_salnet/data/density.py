@@ -2,6 +2,10 @@
 
 import numpy as np
 
+# In the network's frame, of an image that is many times as long as wide: of a narrower Gaussian no
+# pixel might see anything.
+LEAST_SIGMA = 0.5
+
 
 def fixation_density(fixations, size, sigma):
     """Sum of a Gaussian at each fixation, divided by its sum.

@@ -191,6 +191,10 @@ def _verified(path, formats):
         with PIL.Image.open(path, formats=formats) as image:
             if image.format == "BMP" and image.mode in ("1", "P"):
                 raise ValueError("a BMP of few colours; save it as PNG")
+            if image.format == "WEBP" and (image.mode != "RGB" or image.is_animated):
+                raise ValueError("a WebP with transparency or of several frames; save it as PNG")
+            if formats is _MAP_FORMATS and image.mode == "CMYK":
+                raise ValueError("a map in CMYK; save it in grey")
             # At an eighth of its size a JPEG is decoded several times faster, as far as its end.
             image.draft(None, (1, 1))
             image.load()

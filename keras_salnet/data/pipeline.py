@@ -11,12 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
+from keras_salnet.data.density import LEAST_SIGMA
 from keras_salnet.data.geometry import fit_box
 from keras_salnet.data.sample import exif_orientation
 from keras_salnet.data.shards import PreparedSample
+from keras_salnet.data.sharing import ONE_DEVICE
 
 
-def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
+def training_batches(
+    samples, frame, *, fit, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
+):
     """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
 
     The order and the warps are functions of (seed, epoch, sample) alone, so a run that starts at
@@ -30,14 +34,17 @@ def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_ep
         seed: int ≥ 0.
         augment: draw warps, else the identity.
         first_epoch: int ≥ 0.
+        sharing: `Sharing`; an epoch leaves out what the devices cannot share evenly, other samples
+            every time.
 
     Returns:
-        `tf.data.Dataset`; an epoch is ``ceil(len(samples) / batch_size)`` batches.
+        `tf.data.Dataset`; an epoch is ``ceil(sharing.even(len(samples)) / batch_size)`` batches.
     """
     load = _loader(samples, frame, fit)
 
     def draws(epoch):
-        return draw_epoch(seed, epoch, len(samples), augment)
+        drawn = draw_epoch(seed, epoch, len(samples), augment)
+        return [part[: sharing.even(len(samples))] for part in drawn]
 
     def one_epoch(epoch):
         order, warps = tf.numpy_function(draws, [epoch], (tf.int64, tf.float32))
@@ -49,8 +56,9 @@ def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_ep
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_batches(samples, frame, *, fit, batch_size):
+def validation_batches(samples, frame, *, fit, batch_size, sharing=ONE_DEVICE):
     """Batches in the samples' order, once through. Arguments as in `training_batches`."""
+    samples = samples[: sharing.even(len(samples))]
     warps = np.tile(identity_warp(), (len(samples), 1))
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(samples)), warps))
     load = _loader(samples, frame, fit)
@@ -184,6 +192,7 @@ def _density(points, sigma, size, frame, box):
     y = (points[:, 1] + 0.5) * scale_y - 0.5 + top
 
     def profiles(centres, length, sigma):
+        sigma = tf.maximum(sigma, LEAST_SIGMA)
         return tf.exp(-0.5 * ((tf.range(length, dtype=tf.float32) - centres[:, None]) / sigma) ** 2)
 
     along_y, along_x = (

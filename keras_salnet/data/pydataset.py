@@ -11,19 +11,24 @@ import keras
 import numpy as np
 
 from keras_salnet.data.augmentation import draw_epoch, identity_warp
+from keras_salnet.data.sharing import ONE_DEVICE
 
 _BATCHES_AHEAD = 3
 
 
-def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_epoch=0):
+def training_batches(
+    samples, frame, *, fit, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
+):
     """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
 
     Arguments as in `pipeline.training_batches`.
 
     Returns:
         `keras.utils.PyDataset` without end: `fit` needs `steps_per_epoch` and ``shuffle=False``.
+        Of each batch it has the process's part.
     """
-    steps = -(-len(samples) // batch_size)
+    whole = sharing.even(len(samples))
+    steps = -(-whole // batch_size)
 
     @lru_cache(maxsize=2)  # around its end, batches of two epochs are under way
     def draws(epoch):
@@ -31,18 +36,19 @@ def training_batches(samples, frame, *, fit, batch_size, seed, augment, first_ep
 
     def draw(step):
         epoch, step = divmod(step, steps)
-        batch = slice(step * batch_size, (step + 1) * batch_size)
-        order, warps = draws(first_epoch + epoch)
-        return [samples[i] for i in order[batch]], warps[batch]
+        batch = slice(step * batch_size, min((step + 1) * batch_size, whole))
+        order, warps = (sharing.own(drawn[batch]) for drawn in draws(first_epoch + epoch))
+        return [samples[i] for i in order], warps
 
     return _Batches(draw, None, frame, fit)
 
 
-def validation_batches(samples, frame, *, fit, batch_size):
+def validation_batches(samples, frame, *, fit, batch_size, sharing=ONE_DEVICE):
     """Batches in the samples' order, once through. Arguments as in `training_batches`."""
+    samples = samples[: sharing.even(len(samples))]
 
     def draw(step):
-        batch = samples[step * batch_size : (step + 1) * batch_size]
+        batch = sharing.own(samples[step * batch_size : (step + 1) * batch_size])
         return batch, np.tile(identity_warp(), (len(batch), 1))
 
     return _Batches(draw, -(-len(samples) // batch_size), frame, fit)

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.ExifTags
 import PIL.Image
 
-from keras_salnet.data.density import fixation_density
+from keras_salnet.data.density import LEAST_SIGMA, fixation_density
 from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
 from keras_salnet.data.geometry import Fit
 
@@ -136,12 +136,14 @@ class Sample:
         Raises:
             ValueError: as `read_density`.
         """
-        if self.density is not None:
-            density = self._read_map()
-            return _normalized(Fit(density.shape, frame, fit).image(density[..., None])[..., 0])
+        level = None if self.density is None else self._read_map()
         fit = Fit(image_size(self.image), frame, fit)
+        if level is not None:
+            # In the image's box: a small map's own is another one, by the rounding of its size.
+            return _normalized(fit.image(level[..., None])[..., 0])
         points = fit.points(self.density_points())
-        density = fixation_density(points, frame, self.sigma * fit.scale())
+        sigma = np.maximum(self.sigma * fit.scale(), LEAST_SIGMA)
+        density = fixation_density(points, frame, sigma)
         return _normalized(density * fit.mask()[..., 0])
 
     def read_in(self, frame, fit="stretch"):

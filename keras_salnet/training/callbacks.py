@@ -1,5 +1,6 @@
 """What happens beside `fit` that Keras's own callbacks do not do."""
 
+import io
 import json
 import math
 
@@ -7,6 +8,16 @@ import h5py
 import keras
 
 from keras_salnet.files import atomic
+
+
+class _Memory(io.BytesIO):
+    """A file in memory, of a name that Keras takes.
+
+    On a full disk HDF5 would write to the terminal itself, and may crash the process.
+    """
+
+    def __str__(self):
+        return "memory.weights.h5"
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -17,19 +28,25 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         net: the model inside the training graph.
         path: the ``.weights.h5`` file, replaced atomically.
+        devices: as of `training.strategy.start`; only the chief writes.
     """
 
-    def __init__(self, net, path):
+    def __init__(self, net, path, devices):
         super().__init__()
         self.net = net
         self.path = path
+        self.devices = devices
         self.best = float("inf")
 
     def on_epoch_end(self, epoch, logs=None):
         if logs["val_loss"] < self.best:
             self.best = logs["val_loss"]
-            with atomic(self.path) as draft:
-                self.net.save_weights(draft)
+            if self.devices.is_chief:
+                memory = _Memory()
+                with self.devices.alone():
+                    self.net.save_weights(memory)
+                with atomic(self.path) as draft:
+                    draft.write_bytes(memory.getbuffer())
 
 
 class StopAtNaN(keras.callbacks.Callback):
@@ -82,12 +99,14 @@ class ResumeRecord(keras.callbacks.Callback):
     Args:
         path: the ``.weights.h5`` file.
         remembered: callback → names of its attributes that are kept.
+        devices: as of `training.strategy.start`; only the chief writes.
     """
 
-    def __init__(self, path, remembered):
+    def __init__(self, path, remembered, devices):
         super().__init__()
         self.path = path
         self.remembered = remembered
+        self.devices = devices
         self.epoch, self._values = 0, []
         if path.exists():
             try:
@@ -108,10 +127,14 @@ class ResumeRecord(keras.callbacks.Callback):
             {name: getattr(callback, name) for name in names}
             for callback, names in self.remembered.items()
         ]
-        with atomic(self.path) as draft:
-            graph.save_weights(draft)
-            with h5py.File(draft, "a") as file:
+        if self.devices.is_chief:
+            memory = _Memory()
+            with self.devices.alone():
+                graph.save_weights(memory)
+            with h5py.File(memory, "a") as file:
                 file.attrs["state"] = json.dumps([epoch, values])
+            with atomic(self.path) as draft:
+                draft.write_bytes(memory.getbuffer())
         self.epoch = epoch
 
     def on_train_begin(self, logs=None):

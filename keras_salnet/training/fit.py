@@ -27,8 +27,10 @@ from keras_salnet.models.loading import initialize_from
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
+from keras_salnet.training.lock import locked
 from keras_salnet.training.optimizer import ScaledAdam
 from keras_salnet.training.recipes import Recipe
+from keras_salnet.training.strategy import start
 
 # tf.data and the exports are TensorFlow's; everything else runs on any of Keras's backends.
 _ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -46,7 +48,7 @@ RECORD = "resume.weights.h5"
 # What it also needs, in config.json.
 _SETTINGS = {
     *("recipe", "data", "samples", "seed", "mixed_precision", "jit", "init", "skip_bad"),
-    *("deterministic", "versions"),
+    *("deterministic", "strategy", "versions"),
 }
 
 
@@ -61,6 +63,7 @@ def train(
     init=None,
     skip_bad=False,
     deterministic=False,
+    strategy=None,
     track=no_progress,
 ):
     """Train a model by `fit` and leave a run folder.
@@ -82,17 +85,21 @@ def train(
         skip_bad, track: how the dataset is checked beforehand, see `keras_salnet.data.check`.
         deterministic: use only operations that give the same bits every time, in all of this
             process; slower.
+        strategy: None, ``"mirrored"`` or ``"multi-worker"``, see `training.strategy.start`. Each of
+            several workers calls this alike; the first one writes the folder.
 
     Returns:
         Path of the run folder.
 
     Raises:
         FileExistsError: `out` is not empty.
+        BlockingIOError: another process trains there.
         FloatingPointError: the loss became NaN.
         ValueError, OSError, ConnectionError: as of the model, the data and the weights.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    devices = start(strategy)
+    if devices.is_chief and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
     if init is not None:
         init = str(Path(init).expanduser().absolute())
@@ -105,6 +112,7 @@ def train(
         for sample in dataset[split]:  # raises where there is none, before all files are checked
             sample.refuse_another(recipe.input_size, recipe.fit)
     dataset = check(dataset, skip_bad, track)
+    _check_sharing(devices, recipe, dataset)
     config = {
         "recipe": dataclasses.asdict(recipe),
         "data": dataset.source,
@@ -116,13 +124,19 @@ def train(
         "init": init,
         "skip_bad": skip_bad,
         "deterministic": deterministic,
+        "strategy": strategy,
         "versions": _versions(),
     }
-    graph, net = _build_all(recipe, config)
+    graph, net = _build_all(recipe, config, devices)
+    if not devices.is_chief:
+        return _run(graph, net, recipe, dataset, config, out, devices)
     out.mkdir(parents=True, exist_ok=True)
-    with atomic(out / "config.json") as draft:
-        draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    return _run(graph, net, recipe, dataset, config, out)
+    with locked(out):
+        if (out / "config.json").exists():
+            raise FileExistsError(f"{out}: another run began there meanwhile; give another --out.")
+        with atomic(out / "config.json") as draft:
+            draft.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        return _run(graph, net, recipe, dataset, config, out, devices)
 
 
 def resume(run, *, track=no_progress):
@@ -137,17 +151,25 @@ def resume(run, *, track=no_progress):
 
     Raises:
         FileNotFoundError: `run` is no run folder.
+        BlockingIOError: another process trains it.
         ValueError: the run is finished, or cannot go on; or as `train`.
         FloatingPointError, OSError, ConnectionError: as `train`.
     """
     run = Path(run)
     recipe, config = _read_config(run)
-    if (run / "model.keras").exists():
-        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
-        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     (backend,) = config["versions"].keys() & {"tensorflow", "jax", "torch"}
     if keras.backend.backend() != backend:
         raise ValueError(f"{run}: began on another backend; resume with KERAS_BACKEND={backend}.")
+    devices = start(config["strategy"])
+    with locked(run) if devices.is_chief else contextlib.nullcontext():
+        return _go_on(run, recipe, config, devices, track)
+
+
+def _go_on(run, recipe, config, devices, track):
+    """`resume`, of a run that is locked."""
+    if (run / "model.keras").exists():
+        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
+        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     if config["versions"] != _versions():
         logger.warning("%s began with other versions: %s", run, config["versions"])
     if config["data"] is None:
@@ -162,13 +184,30 @@ def resume(run, *, track=no_progress):
                 f"{', others' if now['images'] == before['images'] else ''}); bring it back, or "
                 "train anew."
             )
-    remove_drafts(run)
+    _check_sharing(devices, recipe, dataset)
+    if devices.is_chief:
+        remove_drafts(run)
     started = (run / RECORD).exists()
     graph, net = _build_all(
         recipe.replace(backbone_weights=None) if started else recipe,
         {**config, "init": None} if started else config,
+        devices,
     )
-    return _run(graph, net, recipe, dataset, config, run)
+    return _run(graph, net, recipe, dataset, config, run, devices)
+
+
+def _check_sharing(devices, recipe, dataset):
+    """Refuse what the devices cannot share as one device would have it."""
+    devices.refuse(recipe)
+    count = devices.sharing.devices
+    for split in ("train", "val"):
+        if not devices.sharing.even(len(dataset[split])):
+            raise ValueError(
+                f"{dataset.name}: {len(dataset[split])} images in {split} are too few for {count} "
+                "devices."
+            )
+    if left := len(dataset["val"]) % count:
+        logger.warning("%d devices cannot share the last %d images of val.", count, left)
 
 
 def _read_config(run):
@@ -211,16 +250,18 @@ def _versions():
     }
 
 
-def _build_all(recipe, config):
+def _build_all(recipe, config, devices):
     """(training graph, model in it), with the weights that a run starts from."""
     keras.utils.set_random_seed(config["seed"])
     if config["deterministic"]:
         _make_deterministic()
-    with _precision(config["mixed_precision"]):
-        net = _build(recipe)
-        graph = training_graph(net, recipe.augment)
-    if config["init"] is not None:
-        _report_unfilled(initialize_from(net, config["init"]), net, config["init"])
+    with devices.scope():
+        with _precision(config["mixed_precision"]):
+            net = _build(recipe)
+            graph = training_graph(net, recipe.augment)
+        if config["init"] is not None:
+            _report_unfilled(initialize_from(net, config["init"]), net, config["init"])
+    devices.prepare(net)
     return graph, net
 
 
@@ -239,16 +280,16 @@ def _make_deterministic():
             raise ValueError(f"--deterministic: on a GPU, JAX needs XLA_FLAGS={flag} for it.")
 
 
-def _run(graph, net, recipe, dataset, config, out):
+def _run(graph, net, recipe, dataset, config, out, devices):
     """Train what is left to train, and leave the run folder complete."""
-    with _told_how_to_go_on(out, dataset):
-        _fit(graph, net, recipe, dataset, config["seed"], config["jit"], out)
+    with _told_how_to_go_on(out, dataset, devices.sharing):
+        with devices.scope():
+            _fit(graph, net, recipe, dataset, config["seed"], config["jit"], out, devices)
+        if not devices.is_chief:
+            return out
+        # Anew: in float32, which exporting takes, and on one device.
+        net = _build(recipe.replace(backbone_weights=None))
         net.load_weights(out / "best.weights.h5")
-        if config["mixed_precision"] is not None:
-            # Exporting takes float32; the variables are float32 already.
-            weights = net.get_weights()
-            net = _build(recipe.replace(backbone_weights=None))
-            net.set_weights(weights)
         plot_curves(out / "history.csv", out / "training.png")
         if _ON_TENSORFLOW:
             export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
@@ -264,7 +305,7 @@ def _run(graph, net, recipe, dataset, config, out):
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(out, dataset):
+def _told_how_to_go_on(out, dataset, sharing):
     """Errors inside say what broke, where that can be found out, and that the run can go on."""
     try:
         yield
@@ -273,15 +314,17 @@ def _told_how_to_go_on(out, dataset):
     except BaseException as error:
         try:
             if isinstance(error, Exception):
-                _raise_cause(error, out, dataset)
+                _raise_cause(error, out, dataset, sharing)
             raise
         except BaseException as told:
             told.add_note(f"go on with: keras-salnet train --resume {out}")
             raise
 
 
-def _raise_cause(error, out, dataset):
+def _raise_cause(error, out, dataset, sharing):
     """Raise what is told better than by the libraries, each of which has its own errors."""
+    if sharing.workers > 1 and any(name in str(error) for name in ("Gloo", "NCCL", "UNAVAILABLE")):
+        raise ConnectionError("another worker is gone; what it said tells why.") from error
     if os.strerror(errno.ENOSPC) in str(error):
         raise OSError(f"{out}: there is no space left on the disk.") from error
     # Raises where it was a file: TensorFlow does not name those it cannot read.
@@ -343,35 +386,38 @@ class _From(LearningRateSchedule):
         return self.schedule(step + self.first_step)
 
 
-def _fit(graph, net, recipe, dataset, seed, jit, out):
+def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
     """Fit, in two parts where the encoder is frozen at first; what is done already is left out."""
-    samples, size = dataset["train"], recipe.batch_size
-    frame = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": size}
-    steps = -(-len(samples) // size)
+    samples, size, sharing = dataset["train"], recipe.batch_size, devices.sharing
+    batches = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": size}
+    batches["sharing"] = sharing
+    steps, validation_steps = (
+        -(-sharing.even(len(dataset[split])) // size) for split in ("train", "val")
+    )
     rate = learning_rate_schedule(recipe, steps)
 
     def images(epoch, batch):
         order, _ = draw_epoch(seed, epoch, len(samples), augment=False)
+        order = order[: sharing.even(len(samples))]
         return [samples[i].name for i in order[batch * size : (batch + 1) * size]]
 
-    best = BestWeights(net, out / "best.weights.h5")
+    best = BestWeights(net, out / "best.weights.h5", devices)
     remembered = {best: ["best"]}
-    callbacks = [
-        StopAtNaN(images, best),
-        best,
-        keras.callbacks.CSVLogger(out / "history.csv", append=True),
-    ]
-    if _ON_TENSORFLOW and util.find_spec("tensorboard"):
-        callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
+    callbacks = [StopAtNaN(images, best), best]
+    if devices.is_chief:
+        callbacks.append(keras.callbacks.CSVLogger(out / "history.csv", append=True))
+        if _ON_TENSORFLOW and util.find_spec("tensorboard"):
+            callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
     if recipe.early_stopping:
         stopping = keras.callbacks.EarlyStopping(
             patience=recipe.early_stopping, start_from_epoch=recipe.freeze_encoder
         )
         remembered[stopping] = ["best", "wait"]
         callbacks.append(stopping)
-    record = ResumeRecord(out / RECORD, remembered)
+    record = ResumeRecord(out / RECORD, remembered, devices)
     callbacks.append(record)
-    _cut_history(out / "history.csv", record.epoch)
+    if devices.is_chief:
+        _cut_history(out / "history.csv", record.epoch)
 
     encoder = encoder_layers(net)
     thaw = min(recipe.freeze_encoder, recipe.epochs)
@@ -394,16 +440,21 @@ def _fit(graph, net, recipe, dataset, seed, jit, out):
         # First, so that the others find the average in the model when an epoch ends.
         swap = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema else []
         graph.fit(
-            pipeline.training_batches(
-                samples, seed=seed, augment=recipe.augment, first_epoch=begin, **frame
+            devices.distribute(
+                pipeline.training_batches(
+                    samples, seed=seed, augment=recipe.augment, first_epoch=begin, **batches
+                )
             ),
             initial_epoch=begin,
             epochs=last,
             steps_per_epoch=steps,
             shuffle=False,  # the batches are shuffled already
-            validation_data=pipeline.validation_batches(dataset["val"], **frame),
+            validation_data=devices.distribute(
+                pipeline.validation_batches(dataset["val"], **batches)
+            ),
+            validation_steps=validation_steps,
             callbacks=swap + callbacks,
-            verbose="auto" if sys.stdout.isatty() else 2,
+            verbose=("auto" if sys.stdout.isatty() else 2) if devices.is_chief else 0,
         )
     if record.epoch < recipe.epochs:
         record.write(graph, recipe.epochs)

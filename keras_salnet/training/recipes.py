@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 
 SCHEDULES = ("step", "cosine")
+STRATEGIES = ("mirrored", "multi-worker")
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,8 @@ def test_a_map_in_a_frame(tmp_path, fit, frame):
     levels = np.random.default_rng(0).integers(0, 65536, SIZE).astype(np.uint16)
     path = tmp_path / "map.png"
     cv2.imwrite(str(path), levels)
-    density = Sample(tmp_path / "unread.jpg", density=path).read_density_in(frame, fit)
+    image = save(tmp_path / "image.png", np.zeros((*SIZE, 3), np.uint8))
+    density = Sample(image, density=path).read_density_in(frame, fit)
     assert density.shape == frame
     assert density.sum() == pytest.approx(1)
     geometry = Fit(SIZE, frame, fit)
@@ -149,7 +150,7 @@ def test_a_maps_size_need_not_be_its_images(tmp_path):
     levels[4:6, 6:8] = 255
     path = tmp_path / "map.png"
     cv2.imwrite(str(path), levels)
-    sample = Sample(tmp_path / "unread.jpg", density=path)
+    sample = Sample(save(tmp_path / "image.png", np.zeros((24, 36, 3), np.uint8)), density=path)
     assert sample.read_density((24, 36)).shape == (12, 18), "at its own resolution"
     assert sample.read_density_in((6, 9))[2, 3] == pytest.approx(1)
 

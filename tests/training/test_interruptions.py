@@ -1,9 +1,12 @@
 """What a user is told when training stops, and when a run cannot be resumed."""
 
+import contextlib
 import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -15,7 +18,9 @@ from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.training import fit
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
+from keras_salnet.training.lock import locked
 from keras_salnet.training.recipes import POPOUT
+from keras_salnet.training.strategy import OneDevice
 
 TINY = POPOUT.replace(
     model_args={"num_rga": 0, "filters": 8}, input_size=(32, 32), batch_size=2, epochs=2
@@ -88,6 +93,48 @@ def test_a_full_disk(stopped_by, capsys, error):
     )
 
 
+FULL_DISK = """
+import gc, resource, signal, sys
+from pathlib import Path
+
+import keras
+
+from keras_salnet.training.callbacks import BestWeights, ResumeRecord
+from keras_salnet.training.strategy import OneDevice
+
+folder = Path(sys.argv[1])
+inputs = keras.Input((100,))
+net = keras.Model(inputs, keras.layers.Dense(100)(inputs))
+best = BestWeights(net, folder / "best.weights.h5", OneDevice())
+record = ResumeRecord(folder / "resume.weights.h5", {best: ["best"]}, OneDevice())
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then writing fails, as on a full disk
+for limit in (100, 5000, 20_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for write in (lambda: best.on_epoch_end(0, {"val_loss": 1 / limit}),
+                  lambda: record.write(net, 1)):
+        try:
+            write()
+        except OSError:
+            assert not list(folder.iterdir())
+        else:
+            raise AssertionError("was written")
+        gc.collect()
+print("all refused")
+"""
+
+
+def test_a_full_disk_is_an_error_alone(tmp_path):
+    """HDF5, writing there itself, would say more on the terminal and crash the process."""
+    pytest.importorskip("resource")
+    finished = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True
+    )
+    assert finished.stdout == "all refused\n", finished.stderr
+    assert finished.returncode == 0
+    assert "ignored" not in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
 def test_a_file_that_vanishes(stopped_by, displays, capsys):
     image = displays / "images" / "train" / "train_0002.jpg"
 
@@ -129,11 +176,11 @@ def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
     with pytest.raises(FloatingPointError, match=told) as raised:
         fit.train(TINY, load_dataset(displays), run, seed=4)
     assert not hasattr(raised.value, "__notes__"), "going on would only repeat it"
-    assert ResumeRecord(run / fit.RECORD, {}).epoch == 1
+    assert ResumeRecord(run / fit.RECORD, {}, OneDevice()).epoch == 1
 
 
 def test_a_validation_loss_that_is_nan(tmp_path):
-    best = BestWeights(None, tmp_path / "best.weights.h5")
+    best = BestWeights(None, tmp_path / "best.weights.h5", OneDevice())
     best.best = 3.0
     stop = StopAtNaN(None, best)
     stop.on_epoch_end(4, {"val_loss": 1.0})
@@ -145,12 +192,9 @@ def test_a_validation_loss_that_is_nan(tmp_path):
 
 
 def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, displays, capsys):
-    def refused(*options):
-        assert main(["train", "--resume", str(run), *options]) == 1
+    def refused():
+        assert main(["train", "--resume", str(run)]) == 1
         return told(capsys)
-
-    assert refused("--seed", "0", "--no-augment").endswith("leave out --seed, --augment.")
-    assert refused("--data", "popout").endswith("leave out --data.")
 
     config = json.loads((run / "config.json").read_text())
 
@@ -187,13 +231,62 @@ def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, dis
     assert refused() == f"error: {run}: is no run folder; it has no config.json."
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--data", "popout"], "--data"),
+        (["--seed", "0", "--no-augment", "--warmup", "2"], "--warmup, --augment, --seed"),
+    ],
+)
+def test_no_option_goes_with_resume(options, named, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *options, "--resume", "run"])
+    assert stopped.value.code == 2
+    usage, _, error = capsys.readouterr().err.partition("keras-salnet train: error: ")
+    assert usage.startswith("usage: keras-salnet train ")
+    assert error.startswith("--resume goes on as the run began; leave out ")
+    assert sorted(error.split("leave out ")[1].strip().split(", ")) == sorted(named.split(", "))
+
+
+def test_a_run_that_another_process_trains_is_left_alone(run, capsys):
+    draft = run / ".best-0123abcd.weights.h5"
+    draft.write_bytes(b"the other one writes it")
+    with locked(run):
+        before = sorted(run.iterdir())
+        assert main(["train", "--resume", str(run)]) == 1
+        assert told(capsys).startswith(f"error: {run}: another process is training this run; ")
+        assert sorted(run.iterdir()) == before
+
+
+@pytest.mark.parametrize("other", ["trains", "has begun"])
+def test_two_runs_that_begin_in_one_folder(displays, tmp_path, monkeypatch, capsys, other):
+    """Both have found it empty, and one is the first to write there."""
+    run = tmp_path / "run"
+    build = fit._build_all
+    with contextlib.ExitStack() as stack:
+
+        def build_slowly(*arguments):
+            run.mkdir()
+            stack.enter_context(locked(run))
+            (run / "config.json").write_text("the other's")
+            if other == "has begun":
+                stack.close()
+            return build(*arguments)
+
+        monkeypatch.setattr(fit, "_build_all", build_slowly)
+        command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
+        assert main([*command, "--input-size", "32", "--backbone-weights", "none"]) == 1
+        assert f"{run}: another " in told(capsys)
+        assert (run / "config.json").read_text() == "the other's"
+
+
 def test_the_settings_of_the_run_are_those_it_goes_on_with(stopped_by, monkeypatch, capsys):
     _, run = stopped_by(
         KeyboardInterrupt(), "--seed", "7", "--jit", "--mixed-precision", "bfloat16", "--augment"
     )
     went_on = []
 
-    def no_run(graph, net, recipe, dataset, config, out):
+    def no_run(graph, net, recipe, dataset, config, out, devices):
         went_on.append((net.layers[-2].compute_dtype, recipe, config, out))
         return out
 
@@ -230,13 +323,15 @@ def model(scaled=False):
 def test_the_record_keeps_what_callbacks_remember(tmp_path):
     def callbacks():
         return (
-            BestWeights(None, tmp_path / "best.weights.h5"),
+            BestWeights(None, tmp_path / "best.weights.h5", OneDevice()),
             keras.callbacks.EarlyStopping(patience=3),
         )
 
     def record(best, stopping):
         return ResumeRecord(
-            tmp_path / "resume.weights.h5", {best: ["best"], stopping: ["best", "wait"]}
+            tmp_path / "resume.weights.h5",
+            {best: ["best"], stopping: ["best", "wait"]},
+            OneDevice(),
         )
 
     best, stopping = callbacks()
@@ -260,7 +355,7 @@ def test_the_record_keeps_what_callbacks_remember(tmp_path):
 def test_the_record_keeps_the_optimizer(tmp_path, scaled):
     net, again = model(scaled), model(scaled)
     net.fit(np.ones((3, 2)), np.ones((3, 1)), batch_size=1, verbose=0)
-    record = ResumeRecord(tmp_path / "resume.weights.h5", {})
+    record = ResumeRecord(tmp_path / "resume.weights.h5", {}, OneDevice())
     record.write(net, 1)
     record.restore(again)
     theirs = [variable.numpy() for variable in net.optimizer.variables]
@@ -273,7 +368,7 @@ def test_a_record_of_something_else_is_refused(tmp_path):
     path = tmp_path / "resume.weights.h5"
     path.write_bytes(b"half")
     with pytest.raises(ValueError, match=r"resume\.weights\.h5: damaged"):
-        ResumeRecord(path, {})
+        ResumeRecord(path, {}, OneDevice())
     h5py.File(path, "w").close()
     with pytest.raises(ValueError, match="remove it"):
-        ResumeRecord(path, {})
+        ResumeRecord(path, {}, OneDevice())

@@ -1,0 +1,302 @@
+"""A run on several devices, or of several processes, learns what a run on one device learns."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from keras_salnet import models
+from keras_salnet.cli import main
+from keras_salnet.data import popout, pydataset
+from keras_salnet.data.sharing import Sharing
+from keras_salnet.training import RECIPES, fit, strategy
+
+# Trains, or resumes where there is a run already; one worker may kill itself.
+RUN = """
+import json, os, signal, sys
+
+data, out, strategy, devices, recipe, victim = sys.argv[1:]
+devices, recipe = int(devices), json.loads(recipe)
+if os.environ["KERAS_BACKEND"] == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * devices,
+    )
+else:
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+
+from pathlib import Path
+from keras_salnet import cli
+from keras_salnet.training import callbacks, recipes
+
+if victim == os.environ.get("KERAS_DISTRIBUTION_PROCESS_ID"):
+    step = callbacks.StopAtNaN.on_train_batch_end
+
+    def die_in_the_second_epoch(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        step(self, batch, logs)
+
+    callbacks.StopAtNaN.on_train_batch_end = die_in_the_second_epoch
+
+recipe["input_size"] = tuple(recipe["input_size"])
+recipes.RECIPES["vggrga"] = recipes.RECIPES["popout"].replace(**recipe)
+command = ["train", "--data", data, "--out", out]
+if strategy != "none":
+    command += ["--strategy", strategy]
+if Path(out, "config.json").exists():
+    command = ["train", "--resume", out]
+sys.exit(cli.main(command))
+"""
+
+# The smallest frame that RGA, and with it batch normalization, fits in.
+RECIPE = {
+    "model_args": {"num_rga": 1, "filters": 8},
+    "input_size": [128, 128],
+    "augment": True,
+    "batch_size": 4,
+    "epochs": 2,
+    "learning_rate": 1e-5,  # at higher ones, rounding grows to more than what is compared
+    "schedule": "step",
+    "encoder_rate": 0.5,
+    "ema": 0.8,
+}
+
+
+@pytest.fixture(scope="module")
+def displays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("displays")
+    popout.write(folder, {"train": 10, "val": 6, "test": 1})  # with partial batches of two
+    return folder
+
+
+@pytest.fixture
+def begin(displays):
+    """Starts a run: (out, backend, …) → its processes, whose output is piped."""
+    processes = []
+
+    def start(out, backend, strategy="none", devices=1, workers=1, victim=None, **recipe):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        recipe = json.dumps({**RECIPE, **recipe})
+        for worker in range(workers):
+            environment = {
+                "KERAS_BACKEND": backend,
+                "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
+                "KERAS_DISTRIBUTION_NUM_PROCESSES": str(workers),
+                "KERAS_DISTRIBUTION_PROCESS_ID": str(worker),
+            }
+            arguments = (displays, out, strategy, str(devices), recipe, str(victim))
+            process = subprocess.Popen(
+                [sys.executable, "-c", RUN, *arguments],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            processes.append(process)
+        return processes[-workers:]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def finish(begin):
+    """Runs to its end: (out, …) as of `begin` → the run folder."""
+
+    def run(out, *arguments, **options):
+        for process in begin(out, *arguments, **options):
+            told, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, told
+        return out
+
+    return run
+
+
+def history(run):
+    with (run / "history.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def statistics(run):
+    """What batch normalization has seen."""
+    net = models.load_model(run / "model.keras")
+    return [weight.numpy() for weight in net.weights if weight.name.startswith("moving_")]
+
+
+def assert_same(run, other):
+    for ours, theirs in zip(history(run), history(other), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+    ours, theirs = statistics(run), statistics(other)
+    assert ours
+    for array, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-5)
+
+
+# Several devices
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_two_devices_learn_what_one_does(finish, tmp_path, backend):
+    pytest.importorskip(backend)
+    options = {"clip_norm": 1.0, "accumulate": 2} if backend == "jax" else {}
+    alone = finish(tmp_path / "alone", backend, **options)
+    shared = finish(tmp_path / "shared", backend, "mirrored", devices=2, **options)
+    assert_same(shared, alone)
+    left = {path.name for path in alone.iterdir()}
+    assert {path.name for path in shared.iterdir()} == left
+
+
+# Several processes
+
+
+@pytest.mark.slow
+def test_workers_learn_what_one_process_does_and_go_on_after_one_was_killed(
+    finish, begin, tmp_path
+):
+    pytest.importorskip("jax")
+    alone = finish(tmp_path / "alone", "jax")
+    shared = finish(tmp_path / "shared", "jax", "multi-worker", workers=2)
+    assert_same(shared, alone)
+
+    run = tmp_path / "killed"
+    survivor, victim = begin(run, "jax", "multi-worker", workers=2, victim=1)
+    assert victim.wait(timeout=600) == -signal.SIGKILL
+    killed = time.monotonic()
+    told, _ = survivor.communicate(timeout=150)
+    assert time.monotonic() - killed < 120
+    assert survivor.returncode == 1
+    assert "error: another worker is gone" in told
+    assert f"train --resume {run}" in told
+    assert "Traceback" not in told
+    assert len(history(run)) == 1
+    assert not (run / "model.keras").exists()
+
+    finish(run, "jax", "multi-worker", workers=2)
+    assert (run / "config.json").read_text() == (shared / "config.json").read_text()
+    assert_same(run, shared)
+
+
+@pytest.mark.slow
+def test_the_others_end_when_the_first_worker_is_killed(begin, tmp_path):
+    pytest.importorskip("jax")
+    victim, survivor = begin(tmp_path / "run", "jax", "multi-worker", workers=2, victim=0)
+    assert victim.wait(timeout=600) == -signal.SIGKILL
+    told, _ = survivor.communicate(timeout=150)
+    assert survivor.returncode != 0
+    assert "another worker is gone" in told or "another task died" in told
+
+
+# What each process reads
+
+
+def test_the_parts_of_the_workers_make_up_the_batch(displays):
+    from keras_salnet.data import load_dataset
+
+    dataset = load_dataset(displays)
+    options = {"frame": (8, 8), "fit": "stretch", "batch_size": 4}
+    seeded = {"seed": 3, "augment": True, "first_epoch": 1, **options}
+
+    def both(function, samples, **options):
+        whole = function(samples, **options)
+        parts = [function(samples, sharing=Sharing(2, worker, 2), **options) for worker in (0, 1)]
+        return whole, parts
+
+    for function, samples, steps, given in (
+        (pydataset.training_batches, dataset["train"], 6, seeded),
+        (pydataset.validation_batches, dataset["val"], 2, options),
+    ):
+        whole, parts = both(function, samples, **given)
+        for step in range(steps):
+            for name, expected in whole[step].items():
+                joined = np.concatenate([part[step][name] for part in parts])
+                np.testing.assert_array_equal(joined, expected)
+
+
+def test_an_epoch_leaves_out_what_the_devices_cannot_share(displays):
+    from keras_salnet.data import load_dataset, pipeline
+
+    dataset = load_dataset(displays)
+    options = {"frame": (8, 8), "fit": "stretch", "batch_size": 6, "sharing": Sharing(devices=3)}
+    seeded = {"seed": 3, "augment": False, **options}
+    on_numpy = pydataset.training_batches(dataset["train"], **seeded)
+    on_tensorflow = pipeline.training_batches(dataset["train"], **seeded)
+    for step, batch in enumerate(on_tensorflow.take(4)):
+        assert len(batch["image"]) == (6, 3)[step % 2]
+        np.testing.assert_allclose(batch["image"], on_numpy[step]["image"], atol=1e-2)
+    val = dataset["val"][:5]
+    assert pydataset.validation_batches(val, **options)[0]["image"].shape[0] == 3
+    (batch,) = pipeline.validation_batches(val, **options)
+    assert len(batch["image"]) == 3
+
+
+# What cannot be
+
+
+@pytest.fixture
+def on_backend(monkeypatch):
+    return lambda name: monkeypatch.setattr(strategy.keras.backend, "backend", lambda: name)
+
+
+def test_a_strategy_of_another_backend_is_refused(on_backend):
+    on_backend("tensorflow")
+    with pytest.raises(ValueError, match="multi-worker is not for the tensorflow backend; set KER"):
+        strategy.start("multi-worker")
+    on_backend("torch")
+    with pytest.raises(ValueError, match="mirrored is not for the torch backend"):
+        strategy.start("mirrored")
+    with pytest.raises(ValueError, match="mirrored or multi-worker, not 'parameter-server'"):
+        strategy.start("parameter-server")
+
+
+def test_nobody_says_who_the_workers_are(run_python):
+    pytest.importorskip("jax")
+    run_python(
+        "from keras_salnet.training import strategy\n"
+        "try:\n    strategy.start('multi-worker')\n"
+        "except ValueError as error:\n    assert 'KERAS_DISTRIBUTION_NUM_PROCESSES' in str(error)\n"
+        "else:\n    assert False",
+        backend="jax",
+    )
+
+
+@pytest.mark.parametrize("option", ["clip_norm", "accumulate"])
+def test_what_tensorflow_would_do_to_each_device_alone_is_refused(option):
+    mirrored = strategy.start("mirrored")
+    mirrored.refuse(RECIPES["vggrga"])
+    with pytest.raises(ValueError, match=option.replace("_", "-")):
+        mirrored.refuse(RECIPES["vggrga"].replace(**{option: 2}))
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch", "said"),
+    [
+        (3, 4, "a batch of 4 cannot be shared by 3 devices; give a --batch-size that is a mult"),
+        (8, 8, "6 images in val are too few for 8 devices"),
+    ],
+)
+def test_what_devices_cannot_share_is_refused(
+    displays, tmp_path, monkeypatch, capsys, devices, batch, said
+):
+    several = strategy.OneDevice()
+    several.sharing = Sharing(devices)
+    monkeypatch.setattr(fit, "start", lambda name: several)
+    out = tmp_path / "run"
+    command = ["train", "--data", str(displays), "--out", str(out), "--backbone-weights", "none"]
+    assert main([*command, "--batch-size", str(batch), "--strategy", "mirrored"]) == 1
+    assert said in capsys.readouterr().err
+    assert not out.exists()
