@@ -587,6 +587,11 @@ def _add_predict(commands):
         "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
     )
     parser.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
+    parser.add_argument(
+        "--show-attention",
+        action="store_true",
+        help="also draw each attention layer's mask and strongest channels, and a Grad-CAM",
+    )
     parser.add_argument("--force", action="store_true", help="replace pictures that are there")
 
 
@@ -598,6 +603,7 @@ def _predict(arguments):
         images.extend(list_images(path) if path.is_dir() else [path])
     images = list({image.resolve(): image for image in images}.values())
     endings = ["_saliency.png", "_overlay.png"] + (["_saliency.npy"] if arguments.npy else [])
+    endings += ["_attention.png"] if arguments.show_attention else []
     outputs = {}
     for image in images:
         for ending in endings:
@@ -620,6 +626,10 @@ def _predict(arguments):
     from keras_salnet.visualize import overlay, to_grey, write_picture
 
     predictor = _load_predictor(model)
+    if arguments.show_attention:
+        from keras_salnet.explain import draw_attention
+
+        net = _load_layers(model)
     failed = []
     for path in track(
         images, "predicting", transient=True, disable=len(images) == 1 or not sys.stdout.isatty()
@@ -636,10 +646,22 @@ def _predict(arguments):
         if arguments.npy:
             with atomic(f"{target}_saliency.npy") as draft:
                 np.save(draft, saliency)
+        if arguments.show_attention:
+            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit)
     done = len(images) - len(failed)
     print(f"{done} of {len(images)} images predicted by {predictor.name} into {arguments.out}/")
     if failed:
         raise ValueError("\n       ".join(failed))
+
+
+def _load_layers(model):
+    """The Keras model, which has its layers, of a run or a file."""
+    from keras_salnet.models import load_model
+
+    file = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
+    if file.suffix != ".keras" or not file.exists():
+        raise ValueError(f"{model}: --show-attention takes a run folder or a .keras file.")
+    return load_model(file)
 
 
 def _add_export(commands):

@@ -127,10 +127,10 @@ def _loader(path):
 
 
 def _load_keras(path):
-    from keras_salnet.models import load_model
+    from keras_salnet.models.loading import fixed_frame, load_model
 
     model = load_model(path)
-    return model.predict_on_batch, model.input_shape[1:3]
+    return model.predict_on_batch, fixed_frame(model)
 
 
 def _load_savedmodel(path):

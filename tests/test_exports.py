@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_salnet import metrics, models
-from keras_salnet.export import export_tflite
+from keras_salnet import Predictor, metrics, models
+from keras_salnet.export import export_savedmodel, export_tflite
 
 
 def textures(height, width):
@@ -45,6 +45,21 @@ def test_the_default_is_float32(tmp_path):
     )
     export_tflite(net, tmp_path / "model.tflite")
     assert (tmp_path / "model.tflite").stat().st_size > 4 * net.count_params()
+
+
+def test_a_model_of_any_size_is_refused(tmp_path):
+    net = models.create(
+        "vggrga", input_shape=(None, None, 3), backbone_weights=None, num_rga=0, filters=8
+    )
+    net.save(tmp_path / "model.keras")
+    for use in (
+        lambda: export_tflite(net, tmp_path / "model.tflite"),
+        lambda: export_savedmodel(net, tmp_path / "1"),
+        lambda: Predictor.load(tmp_path / "model.keras"),
+    ):
+        with pytest.raises(ValueError, match=r"vggrga takes images of any size, .* must be known"):
+            use()
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
 
 
 @pytest.mark.parametrize("quantize", ["int8", "float16", None])

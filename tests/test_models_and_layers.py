@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from keras import ops
 
 from keras_salnet import layers, models
 from keras_salnet.export import export_savedmodel, export_tflite
@@ -66,11 +67,23 @@ LAYERS = [
     LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL, use_feature=False),
     LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="sc"),
     LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="parallel", use_feature=False),
+    LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="sc", max_nodes=19),
+    LayerCase(layers.SelfAttention, (5, 6, 12), ratio=3, value_ratio=1),
+    LayerCase(layers.SelfAttention, (5, 6, 12), ratio=2, value_ratio=4),
+    LayerCase(layers.NonLocal, (5, 6, 12), ratio=3),
+    LayerCase(layers.SqueezeExcitation, (5, 6, 12), ratio=3),
+    LayerCase(layers.CBAM, (5, 6, 12), order="sc", ratio=3, kernel_size=4),
+    LayerCase(layers.CBAM, (5, 6, 12), order="parallel", ratio=3),
+    LayerCase(layers.FullyConnectedAttention, (5, 6, 12), order="sc", ratio=3),
+    LayerCase(layers.PFAChannelAttention, (5, 6, 12), ratio=3, penalty=0.5),
+    LayerCase(layers.PFASpatialAttention, (5, 6, 12), kernel_size=3),
 ]
 MODELS = [
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
+    ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
+    ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
 ]
 CASES = LAYERS + MODELS
 
@@ -130,7 +143,9 @@ def test_every_model_has_a_case():
 
 
 def test_every_layer_has_a_case():
-    assert {case.cls.__name__ for case in LAYERS} == set(layers.__all__)
+    public = {name: getattr(layers, name) for name in layers.__all__}
+    classes = {name for name, value in public.items() if inspect.isclass(value)}
+    assert {case.cls.__name__ for case in LAYERS} == classes
 
 
 # Outputs and gradients
@@ -167,11 +182,17 @@ def test_model_takes_bytes(case):
 
 @each_case
 def test_gradient_reaches_every_weight(case):
-    """In training, from fresh weights; a seed may leave a whole layer's ReLUs dead."""
+    """In training, from fresh weights; a seed may leave a whole layer's ReLUs dead.
+
+    But for those that start at 0 so that a fresh layer changes nothing: these come to move first.
+    """
     dead = None
     for seed in range(3):
         keras.utils.set_random_seed(seed)
         net = case.build()
+        for weight in net.trainable_weights:
+            if weight.name == "gamma" and not weight.numpy().any():
+                weight.assign(ops.ones_like(weight))
         x = case.inputs()
         upstream = np.random.default_rng(seed).normal(size=(3, *net.output_shape[1:]))
         with tf.GradientTape() as tape:

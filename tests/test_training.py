@@ -20,6 +20,7 @@ from keras_salnet import export, losses, metrics, models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.evaluation import evaluate
+from keras_salnet.layers import attention_names
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.predictor import Predictor
 from keras_salnet.training import fit
@@ -682,6 +683,23 @@ def test_encoder_options_reach_the_recipe(displays, trained_on):
     assert recipe == RECIPES["vggrga"].replace(encoder_rate=0.1, freeze_encoder=2)
 
 
+def test_attention_reaches_the_recipe(displays, trained_on):
+    options = ["--num-rga", "2", "--attention", "cbam_cs", "--out", "nowhere"]
+    assert main(["train", "--data", str(displays), *options]) == 0
+    ((recipe, _, _),) = trained_on
+    model_args = {"num_rga": 2, "attention": "cbam_cs"}
+    assert recipe == RECIPES["vggrga"].replace(model_args=model_args)
+
+
+def test_unknown_attention_is_a_usage_error(trained_on, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["train", "--attention", "cbma"])
+    assert exit.value.code == 2
+    told = capsys.readouterr().err
+    assert all(name in told for name in ["argument --attention", "cbma", *attention_names()])
+    assert not trained_on
+
+
 def test_data_may_be_a_toml_file(displays, tmp_path, trained_on, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("mine.toml").write_text(f'name = "monkeys"\npath = "{displays}"\nsigma = 5\n')
@@ -815,8 +833,9 @@ def test_importing_and_help_load_no_tensorflow():
     subprocess.run([sys.executable, "-c", FAST], check=True)
     code = (
         "import sys; from keras_salnet.cli import main\n"
-        "try: main(['train', '--help'])\n"
-        "except SystemExit: pass\n"
+        "for arguments in (['--help'], ['--attention', 'nonsense']):\n"
+        "    try: main(['train', *arguments])\n"
+        "    except SystemExit: pass\n"
         "assert not {'tensorflow', 'keras', 'cv2', 'scipy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

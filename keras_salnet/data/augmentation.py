@@ -75,7 +75,7 @@ def _draw_warp(rng):
 class Augment(layers.Layer):
     """Flip, rotate, crop, brighten, contrast and saturate each sample by its own draw.
 
-    Image, density and mask go through one warp, bilinear, written as four gathers: it compiles
+    Image, density and mask go through one warp, bilinear, written as gathers: it compiles
     under XLA on every backend. What the warp brings in from outside the frame repeats the image's
     border, has no density and is masked.
 
@@ -131,20 +131,19 @@ def _affine(planes, matrix):
     x, y = ops.clip(x, 0, width - 1), ops.clip(y, 0, height - 1)
     left = ops.clip(ops.floor(x), 0, max(width - 2, 0))
     top = ops.clip(ops.floor(y), 0, max(height - 2, 0))
-    right_weight, bottom_weight = x - left, y - top
     corner = ops.cast(top, "int32") * width + ops.cast(left, "int32")
     corner += ops.arange(ops.shape(planes)[0], dtype="int32")[:, None] * (height * width)
+    # The rows above and below are stacked and summed: XLA computes a stack and a sum once, where it
+    # would repeat plain products and additions in each place that uses the result.
+    rows = ops.stack([corner, corner + width], axis=1)  # (B, 2, HW)
+    row_weights = ops.stack([1 - (y - top), y - top], axis=1)[..., None]
+    right_weight = (x - left)[:, None, :, None]
     flat = ops.reshape(planes, (-1, channels))  # whole pixels are taken, of all images: (BHW, C)
-
-    def gather(offset, weight):
-        return ops.take(flat, corner + offset, axis=0) * weight[..., None]
-
-    warped = (
-        gather(0, (1 - right_weight) * (1 - bottom_weight))
-        + gather(1, right_weight * (1 - bottom_weight))
-        + gather(width, (1 - right_weight) * bottom_weight)
-        + gather(width + 1, right_weight * bottom_weight)
+    in_rows = (
+        ops.take(flat, rows, axis=0) * (1 - right_weight)
+        + ops.take(flat, rows + 1, axis=0) * right_weight
     )
+    warped = ops.sum(in_rows * row_weights, axis=1)
     inside = ops.cast(ops.reshape(inside, (-1, height, width, 1)), "float32")
     return ops.reshape(warped, (-1, height, width, channels)), inside
 
@@ -153,7 +152,7 @@ def _recolour(image, colour):
     """Images (B, H, W, 3) in 0…255 by colour (B, 3): brightness, contrast, saturation."""
     brightness, contrast, saturation = (colour[:, i, None, None, None] for i in range(3))
     grey = ops.mean(image, axis=-1, keepdims=True)
+    mean = ops.mean(grey, axis=(1, 2, 3), keepdims=True)  # saturation leaves it as it is
     image = grey + (image - grey) * saturation
-    mean = ops.mean(image, axis=(1, 2, 3), keepdims=True)
     image = mean + (image - mean) * contrast
     return ops.clip(image + brightness, 0, 255)

@@ -206,7 +206,7 @@ def _density(points, sigma, size, frame, box):
 def _mask(frame, box):
     """`Fit.mask` in TensorFlow."""
     _, _, height, width = box
-    return place(tf.ones((height, width, 1)), frame, box)
+    return _pad(tf.ones((height, width, 1)), frame, box)
 
 
 def frame_box(size, frame, fit):
@@ -218,9 +218,15 @@ def frame_box(size, frame, fit):
 
 def place(image, frame, box):
     """`Fit.image` in TensorFlow: (h, w, C) → (H, W, C) float32."""
+    _, _, height, width = box
+    return _pad(resize(image, (height, width)), frame, box)
+
+
+def _pad(image, frame, box):
+    """(height, width, C) of the box → (H, W, C), zeros around it."""
     top, left, height, width = box
-    image = resize(image, (height, width))
-    image = tf.image.pad_to_bounding_box(image, top, left, *frame)
+    bottom, right = frame[0] - top - height, frame[1] - left - width
+    image = tf.pad(image, [(top, bottom), (left, right), (0, 0)])
     return tf.ensure_shape(image, [*frame, None])
 
 

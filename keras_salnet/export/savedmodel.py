@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_salnet.data.pipeline import decode_image, frame_box, place
 from keras_salnet.files import atomic
+from keras_salnet.models.loading import fixed_frame
 
 
 def export_savedmodel(net, path, fit="stretch"):
@@ -19,8 +20,11 @@ def export_savedmodel(net, path, fit="stretch"):
         net: a model of this package.
         path: the folder to write, such as ``saved_model/1``; replaced where it exists.
         fit: how encoded images are fitted to the frame, ``"stretch"`` or ``"pad"``.
+
+    Raises:
+        ValueError: the model's input size may vary.
     """
-    frame = net.input_shape[1:3]
+    frame = fixed_frame(net)
 
     def predict(image):
         return {"saliency": net(tf.cast(image, tf.float32), training=False)}

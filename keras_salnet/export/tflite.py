@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_salnet.files import atomic
+from keras_salnet.models.loading import fixed_frame
 
 QUANTIZATIONS = ("none", "dynamic")
 
@@ -23,11 +24,11 @@ def export_tflite(net, path, quantize="none"):
             size, and 8-bit arithmetic where the runtime has it.
 
     Raises:
-        ValueError: no such quantization.
+        ValueError: no such quantization, or the model's input size may vary.
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, not {quantize!r}.")
-    spec = tf.TensorSpec((1, *net.input_shape[1:]), tf.float32, name="image")
+    spec = tf.TensorSpec((1, *fixed_frame(net), net.input_shape[-1]), tf.float32, name="image")
 
     def serving_default(image):
         return {"saliency": net(image, training=False)}

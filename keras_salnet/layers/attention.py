@@ -32,7 +32,7 @@ class _ReducingGate(Gate):
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class SqueezeExcitation(_ReducingGate):
-    """Squeeze-and-excitation (Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018).
+    """Squeeze-and-excitation (Hu et al., CVPR 2018).
 
     sigmoid(W2 relu(W1 z)) of the channels' means z, without biases, as the paper's equation 3.
 
@@ -104,7 +104,7 @@ class _SpatialCBAM(Gate):
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class CBAM(SpatialChannelGate):
-    """Convolutional block attention (Woo et al., "CBAM", ECCV 2018).
+    """CBAM, convolutional block attention (Woo et al., ECCV 2018).
 
     Channel: sigmoid(MLP(means) + MLP(maxima)) with one MLP of two layers without biases, as the
     paper's equation 2. Spatial: sigmoid of a convolution over [mean, maximum] of the channels, with

@@ -47,10 +47,15 @@ class SpatialChannelGate(Gate):
             if gate is not None:
                 gate.build(input_shape)
 
+    def parts(self):
+        """The gates, in their order."""
+        order = "sc" if self.order == "parallel" else self.order
+        return [self.spatial if letter == "s" else self.channel for letter in order]
+
     def call(self, inputs):
         if self.order == "parallel":
             return (self.spatial(inputs) + self.channel(inputs)) / 2
-        for gate in self._gates():
+        for gate in self.parts():
             inputs = gate(inputs)
         return inputs
 
@@ -59,17 +64,13 @@ class SpatialChannelGate(Gate):
         if self.order == "parallel":
             return (self.spatial.attention(inputs) + self.channel.attention(inputs)) / 2
         together = 1
-        for gate in self._gates():
+        for gate in self.parts():
             attention = gate.attention(inputs)
             inputs, together = inputs * attention, together * attention
         return together
 
     def _gate(self, name, gate, arguments):
         return gate(**arguments, dtype=self.dtype_policy, name=name)
-
-    def _gates(self):
-        """The gates in their order; not those side by side."""
-        return [self.spatial if letter == "s" else self.channel for letter in self.order]
 
 
 def batch_norm(name, dtype, **arguments):

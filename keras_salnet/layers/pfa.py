@@ -17,7 +17,7 @@ from keras_salnet.layers.gating import (
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class PFAChannelAttention(Gate):
-    """Channel-wise attention of PFA (Zhao & Wu, CVPR 2019, Section 3.2).
+    """Channel-wise attention of PFA (Zhao & Wu, CVPR 2019).
 
     sigmoid(W2 relu(W1 z)) of the channels' means z, with biases. As in the authors' code, the mean
     attention is added to the loss, so that few channels stay open.
@@ -75,7 +75,7 @@ class PFAChannelAttention(Gate):
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class PFASpatialAttention(Gate):
-    """Spatial attention of PFA (Zhao & Wu, CVPR 2019, Section 3.3).
+    """Spatial attention of PFA (Zhao & Wu, CVPR 2019).
 
     A large kernel in two pairs of flat ones: 1xk then kx1, and kx1 then 1xk, with C/2 filters in
     the first of a pair and one in the second, batch normalization and ReLU after each. Their sum is

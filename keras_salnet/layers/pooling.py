@@ -1,6 +1,5 @@
 """Averages over a grid that any frame is divided into."""
 
-import keras
 from keras import ops
 
 
@@ -38,5 +37,4 @@ def _averages(size, grid, dtype):
     pixels = grid * ops.arange(size, dtype="int32")
     cells = size * ops.arange(grid, dtype="int32")[:, None]
     overlap = ops.minimum(pixels + grid, cells + size) - ops.maximum(pixels, cells)
-    exact = keras.backend.result_type(dtype, "float32")
-    return ops.cast(ops.cast(ops.maximum(overlap, 0), exact) / ops.cast(size, exact), dtype)
+    return ops.cast(ops.maximum(overlap, 0), dtype) / ops.cast(size, dtype)

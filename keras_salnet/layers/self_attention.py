@@ -40,7 +40,7 @@ class _PixelAttention(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class SelfAttention(_PixelAttention):
-    """Self-attention of SAGAN (Zhang et al., "Self-Attention GANs", ICML 2019, Section 3).
+    """Self-attention of SAGAN (Zhang et al., ICML 2019, Section 3).
 
     x + γ·o with o = softmax(q kᵀ) v over all pixels, where γ is one learnt number that starts at 0:
     a fresh layer changes nothing, and learns γ first. There is no scale within the softmax.
@@ -93,7 +93,7 @@ class SelfAttention(_PixelAttention):
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
 class NonLocal(_PixelAttention):
-    """Non-local block (Wang et al., "Non-local Neural Networks", CVPR 2018, Section 3.3).
+    """Non-local block (Wang et al., CVPR 2018, Section 3.3).
 
     The embedded Gaussian form: x + BN(W softmax(θ φᵀ) g) over all pixels. The scale of the batch
     normalization starts at 0, so that a fresh layer changes nothing. It does not subsample.

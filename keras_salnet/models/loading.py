@@ -30,6 +30,21 @@ def load_model(path):
         raise ValueError(f"{path}: not a readable .keras model: {error}") from error
 
 
+def fixed_frame(net):
+    """The (height, width) that a model takes.
+
+    Raises:
+        ValueError: they may vary.
+    """
+    frame = net.input_shape[1:3]
+    if None in frame:
+        raise ValueError(
+            f"{net.name} takes images of any size, but here its size must be known; build it anew "
+            "with an input_shape and the same max_nodes, and set_weights of this one."
+        )
+    return frame
+
+
 def initialize_from(net, source):
     """Start a model from the weights of another whole model, as far as they fit.
 

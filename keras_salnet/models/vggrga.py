@@ -37,9 +37,10 @@ def VGGRGA(
     encoder's features at 1/8, 1/4 and 1/2 through three convolutions to the decoder. The paper's
     VGGM is ``VGGRGA(0, multi_level_integration=False)``.
 
-    A stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of 32 x 32
-    cells instead of to all its pixels: so 4 and 5 modules fit into memory, which the paper does not
-    have, and one model takes images of any size.
+    RGA in a stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of
+    32 x 32 cells instead of to all pixels (`max_nodes` of `keras_salnet.layers.RGA`). So 4 and 5
+    modules fit into memory, which the paper left out for the lack of it, and one model takes images
+    of any size.
 
     Args:
         num_rga: 0…5, the n of the paper's VGGRGA(n).
@@ -49,7 +50,7 @@ def VGGRGA(
         backbone_weights: encoder weights: ``"imagenet"`` (downloaded once by Keras), the path of
             a VGG16 weight file without top, or None for random ones.
         filters: width of the first stage; 64 in the paper. Pretrained weights need 64, and the
-            channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 28 of 4, 56 of 5).
+            channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 56 from 4 on).
         attention: what takes RGA-SC's places, one of `keras_salnet.layers.attention_names()`.
         max_nodes: let every RGA relate to a square grid of at most so many cells: then the weights
             fit a model of any other input size with the same `max_nodes`. None: as above.
@@ -81,7 +82,8 @@ def VGGRGA(
         options = {"name": f"{side}{stage}_{'rga' if is_rga else attention}"}
         if is_rga:
             exact = None not in (height, width) and height * width <= _MAX_PIXELS
-            options["max_nodes"] = max_nodes or (None if exact else _POOLED_NODES)
+            pooled = None if exact else _POOLED_NODES
+            options["max_nodes"] = pooled if max_nodes is None else max_nodes
         return create_attention(attention, **options)(features)
 
     images = keras.Input(tuple(input_shape), name="image")

@@ -60,10 +60,6 @@ class _TensorFlowMirrored(OneDevice):
     def scope(self):
         return self._strategy.scope()
 
-    def alone(self):
-        """Context, inside the scope, for what only the chief does."""
-        return contextlib.nullcontext()
-
     def refuse(self, recipe):
         super().refuse(recipe)
         # Both happen before the devices' gradients are summed.

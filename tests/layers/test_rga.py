@@ -43,8 +43,11 @@ def direct_convolution(x, weights, name, training):
     return direct_batch_norm(ops.matmul(x, weights[f"{name}.kernel"]), weights, name, training)
 
 
-def direct_logits(nodes, weights, training):
-    """One attention logit a node, (B, N, 1)."""
+def direct_logits(nodes, weights, training, averages=None):
+    """One attention logit a node, (B, N, 1).
+
+    `averages` (M, N) makes relations to M means of nodes of those to all N.
+    """
 
     def embed(name, x):
         return ops.relu(direct_convolution(x, weights, name, training))
@@ -54,35 +57,41 @@ def direct_logits(nodes, weights, training):
         parts.append(ops.mean(embed("g", nodes), axis=-1, keepdims=True))
     if "rel.kernel" in weights:
         affinity = ops.einsum("bpd,bqd->bpq", embed("theta", nodes), embed("phi", nodes))
-        both = ops.concatenate([affinity, ops.swapaxes(affinity, 1, 2)], axis=-1)  # (B, N, 2N)
+        relations = [affinity, ops.swapaxes(affinity, 1, 2)]
+        if averages is not None:
+            relations = [ops.matmul(relation, averages.T) for relation in relations]
+        both = ops.concatenate(relations, axis=-1)  # (B, N, 2N)
         parts.append(embed("rel", both))
     hidden = embed("w", ops.concatenate(parts, axis=-1))
     return direct_convolution(hidden, weights, "w2", training)
 
 
-def direct_spatial(x, weights, training):
+def direct_spatial(x, weights, training, averages=None):
     _, height, width, channels = x.shape
-    logits = direct_logits(ops.reshape(x, (-1, height * width, channels)), weights, training)
+    pixels = ops.reshape(x, (-1, height * width, channels))
+    logits = direct_logits(pixels, weights, training, averages)
     return ops.reshape(ops.sigmoid(logits), (-1, height, width, 1))
 
 
-def direct_channel(x, weights, training):
+def direct_channel(x, weights, training, averages=None):
     _, height, width, channels = x.shape
     planes = ops.reshape(ops.transpose(x, (0, 3, 1, 2)), (-1, channels, height * width))
+    if averages is not None:
+        planes = ops.matmul(planes, averages.T)
     logits = direct_logits(planes, weights, training)
     return ops.reshape(ops.sigmoid(logits), (-1, 1, 1, channels))
 
 
-def direct_rga(x, weights, order, training):
+def direct_rga(x, weights, order, training, averages=None):
     def of(branch):
         start = f"{branch}."
         return {key[2:]: value for key, value in weights.items() if key.startswith(start)}
 
     def spatial(x):
-        return x * direct_spatial(x, of("s"), training)
+        return x * direct_spatial(x, of("s"), training, averages)
 
     def channel(x):
-        return x * direct_channel(x, of("c"), training)
+        return x * direct_channel(x, of("c"), training, averages)
 
     return {
         "s": spatial,
@@ -135,19 +144,39 @@ def assert_close(ours, expected, tolerance, name, floor=0.0):
 # What the layer computes
 
 
+def averages_over_grid(height, width, grid):
+    """(grid², H·W): how much of each cell a pixel is, each cut into grid x grid."""
+    pixels = np.eye(height * width).reshape(-1, height, width)
+    cut = pixels.repeat(grid, axis=1).repeat(grid, axis=2)
+    cells = cut.reshape(-1, grid, height, grid, width).mean((2, 4))
+    return cells.reshape(-1, grid * grid).T
+
+
 @pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_equals_the_direct_form(order, parts, dtype, training):
-    layer = build(order, dtype=dtype, **parts)
+    assert_equals_the_direct_form(order, dtype, training, **parts)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("order", ["sc", "parallel"])
+@pytest.mark.parametrize("max_nodes", [16, 24, 49])  # 4 x 4 twice, 7 x 7
+def test_relates_to_pooled_nodes(order, training, max_nodes):
+    averages = averages_over_grid(*SHAPE[:2], {16: 4, 24: 4, 49: 7}[max_nodes])
+    assert_equals_the_direct_form(order, "float64", training, averages, max_nodes=max_nodes)
+
+
+def assert_equals_the_direct_form(order, dtype, training, averages=None, **arguments):
+    layer = build(order, dtype=dtype, **arguments)
     variables = weights_by_name(layer)
     x, upstream = inputs(), np.random.default_rng(2).normal(size=(3, *SHAPE))
 
     weights = {name: tf.constant(value.numpy(), "float64") for name, value in variables.items()}
     with tf.GradientTape() as tape:
         tape.watch([wanted_x := tf.constant(x), weights])
-        wanted = direct_rga(wanted_x, weights, order, training)
+        wanted = direct_rga(wanted_x, weights, order, training, averages)
         objective = tf.reduce_sum(wanted * upstream)
     wanted_x, wanted_weights = tape.gradient(objective, [wanted_x, weights])
 
@@ -216,6 +245,30 @@ def test_attention_is_what_the_input_is_multiplied_by(cls, attention_shape):
     np.testing.assert_allclose(outputs, x * attention, rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_grid_of_the_frames_own_size_is_the_exact_form(order):
+    shape = (6, 6, 24)
+    exact, pooled = (build(order, shape, dtype="float64", max_nodes=nodes) for nodes in (None, 48))
+    x = inputs(shape)
+    np.testing.assert_allclose(pooled(x), exact(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("order", "jit_compile"), [("s", False), ("c", False), ("parallel", False), ("sc", True)]
+)
+def test_weights_with_max_nodes_fit_any_frame(order, jit_compile):
+    layer = build(order, (None, None, 24), max_nodes=20)
+    call = tf.function(
+        lambda x: layer(x, training=False),
+        input_signature=[tf.TensorSpec((None, None, None, 24))],
+        jit_compile=jit_compile,
+    )
+    for shape in ((5, 6, 24), (3, 2, 24), (16, 12, 24)):
+        fixed = build(order, shape, max_nodes=20)
+        x = inputs(shape, dtype="float32")
+        np.testing.assert_allclose(call(x), fixed(x), rtol=0, atol=1e-4)
+
+
 # How large it is
 
 
@@ -226,20 +279,27 @@ def test_has_the_parameters_of_the_paper(cls, count):
     layer = cls()
     layer.build((None, 16, 16, 512))
     assert sum(np.prod(weight.shape) for weight in layer.trainable_weights) == count
+    for size in ((64, 48), (None, None)):
+        pooled = cls(max_nodes=256)
+        pooled.build((None, *size, 512))
+        shapes = [weight.shape for weight in pooled.weights]
+        assert shapes == [weight.shape for weight in layer.weights]
 
 
 @pytest.mark.parametrize(
-    ("order", "shape", "nodes", "features"),
+    ("order", "shape", "nodes", "features", "max_nodes"),
     [
-        ("s", (32, 32, 16), 1024, 16),
-        ("c", (4, 4, 1024), 1024, 16),
-        ("sc", (32, 32, 256), 1024, 256),
+        ("s", (32, 32, 16), 1024, 16, None),
+        ("s", (32, 32, 16), 1024, 16, 256),
+        ("c", (4, 4, 1024), 1024, 16, None),
+        ("sc", (32, 32, 256), 1024, 256, None),
+        ("sc", (32, 32, 256), 1024, 256, 512),
     ],
 )
-def test_never_holds_the_affinity_matrix(order, shape, nodes, features):
+def test_never_holds_the_affinity_matrix(order, shape, nodes, features, max_nodes):
     """No tensor of a training step is larger than the nodes or what their relations become."""
     batch, ratio = 4, 16
-    layer = build(order, shape, ratio=ratio, reduction=8)
+    layer = build(order, shape, ratio=ratio, reduction=8, max_nodes=max_nodes)
     spec = tf.TensorSpec((batch, *shape), "float32")
 
     @tf.function(input_signature=[spec])
@@ -258,7 +318,8 @@ def test_never_holds_the_affinity_matrix(order, shape, nodes, features):
     }
     assert sizes["x:0"] == batch * np.prod(shape)
     largest = max(sizes, key=sizes.get)
-    assert sizes[largest] <= batch * nodes * (1 + max(features, nodes // ratio)), largest
+    related = (max_nodes or nodes) // ratio
+    assert sizes[largest] <= batch * nodes * (1 + max(features, related)), largest
 
 
 # On JAX
@@ -393,8 +454,26 @@ def test_without_relations_any_number_of_nodes_will_do():
 @pytest.mark.parametrize("cls", [RGA, SpatialRGA, ChannelRGA])
 @pytest.mark.parametrize("shape", [(None, None, 64), (8, None, 64), (8, 8, None)])
 def test_unknown_size(cls, shape):
-    with pytest.raises(ValueError, match=r"known height, width and channels.*input_shape"):
+    with pytest.raises(ValueError, match=r"known height, width and channels.*or max_nodes"):
         cls()(keras.Input(shape))
+
+
+@pytest.mark.parametrize("cls", [RGA, SpatialRGA, ChannelRGA])
+@pytest.mark.parametrize("max_nodes", [0, -1, 64.0, "64", True])
+def test_bad_max_nodes(cls, max_nodes):
+    with pytest.raises(ValueError, match="max_nodes must be a positive integer"):
+        cls(max_nodes=max_nodes)
+
+
+def test_too_small_a_grid():
+    with pytest.raises(ValueError, match=r"SpatialRGA: 49 cells of the grid .*at least 56"):
+        SpatialRGA(max_nodes=63).build((None, 32, 32, 64))
+    SpatialRGA(max_nodes=64).build((None, 32, 32, 64))
+    with pytest.raises(ValueError, match=r"ChannelRGA: 4 features .*at least 8"):
+        ChannelRGA(max_nodes=8).build((None, 32, 32, 64))
+    ChannelRGA(max_nodes=9).build((None, 32, 32, 64))
+    with pytest.raises(ValueError, match=r"known height, width and channels"):
+        SpatialRGA(max_nodes=64).build((None, 32, 32, None))
 
 
 def test_not_an_image():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_salnet import models
+from keras_salnet import layers, models
 from keras_salnet.layers import RGA
 from keras_salnet.models import VGGRGA
 
@@ -30,6 +30,10 @@ RGA_CHANNELS = {  # in units of `filters`
     "decoder5_rga": 8,
     "decoder4_rga": 4,
     "decoder3_rga": 4,
+    "block2_rga": 2,
+    "decoder2_rga": 1,
+    "block1_rga": 1,
+    "decoder1_rga": 1,
 }
 # Convolutions, in units of `filters`: VGG16's, and the decoder's of Section 1 of systems.md.
 ENCODER = {1: (1, 1), 2: (2, 2), 3: (4, 4, 4), 4: (8, 8, 8), 5: (8, 8, 8)}
@@ -58,7 +62,8 @@ def sources(net, name):
 
 
 def rga_names(num_rga):
-    return [f"{side}{stage}_rga" for side in ("block", "decoder") for stage in (5, 4, 3)[:num_rga]]
+    stages = (5, 4, 3, 2, 1)[:num_rga]
+    return [f"{side}{stage}_rga" for side in ("block", "decoder") for stage in stages]
 
 
 # Attention
@@ -86,6 +91,70 @@ def test_everything_reads_the_features_after_their_rga():
     assert sources(net, "decoder5_conv1") == ["block5_rga"]
     for stage in (3, 4, 5):
         assert sources(net, f"decoder{stage - 1}_upsampling") == [f"decoder{stage}_rga"]
+
+
+def max_nodes(net):
+    return {layer.name: layer.max_nodes for layer in net.layers if isinstance(layer, RGA)}
+
+
+def test_large_stages_relate_to_pooled_nodes():
+    """Those of more than 64 x 64 pixels, which the paper left out."""
+    names = [f"{side}{stage}_rga" for side in ("block", "decoder") for stage in range(1, 6)]
+    net = build(5, input_shape=(128, 144, 3), filters=56)  # stage 2: 64 x 72
+    assert max_nodes(net) == {name: 1024 if name[-5] in "12" else None for name in names}
+    assert sources(net, "decoder1_rga") == ["decoder1_conv2"]
+    assert sources(net, "saliency") == ["decoder1_rga"]
+    net = build(4, filters=56)  # stage 2: 56 x 64
+    assert set(max_nodes(net).values()) == {None}
+
+
+def test_max_nodes_are_those_of_every_rga():
+    net = build(2, max_nodes=100)
+    assert max_nodes(net) == dict.fromkeys(rga_names(2), 100)
+
+
+@pytest.mark.parametrize("name", layers.attention_names())
+def test_another_attention_takes_the_same_places(name):
+    net = build(2, attention=name, filters=16)
+    kind = type(layers.create_attention(name))
+    places = {layer.name: layer for layer in net.layers if isinstance(layer, kind)}
+    end = "rga" if name.startswith("rga") else name
+    assert set(places) == {place.replace("rga", end) for place in rga_names(2)}
+    for place, layer in places.items():
+        assert sources(net, place) == [RGA_AFTER[place.replace(end, "rga")]]
+        wanted = layers.create_attention(name, name=place).get_config()
+        assert layer.get_config() == wanted
+    assert not any(isinstance(layer, RGA) for layer in net.layers) or end == "rga"
+
+
+# Sizes that vary
+
+
+def test_any_size():
+    """One model, with the weights of models of fixed sizes."""
+    net = build(1, input_shape=(None, None, 3), filters=8)
+    assert net.output_shape == (None, None, None, 1)
+    assert set(max_nodes(net).values()) == {1024}
+    for size in ((32, 48), (112, 16)):
+        fixed = build(1, input_shape=(*size, 3), filters=8, max_nodes=1024)
+        fixed.set_weights(net.get_weights())
+        images = np.random.default_rng(0).uniform(0, 255, (2, *size, 3)).astype("float32")
+        maps = net(images).numpy()
+        assert maps.shape == (2, *size, 1)
+        assert maps.std() > 0
+        np.testing.assert_allclose(maps, fixed(images), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(net.predict(images, verbose=0), maps, rtol=0, atol=1e-5)
+
+
+def test_one_side_may_vary():
+    net = build(1, input_shape=(None, 48, 3), filters=8, attention="cbam_cs")
+    assert net.output_shape == (None, None, 48, 1)
+    assert net(np.ones((1, 64, 48, 3), "float32")).shape == (1, 64, 48, 1)
+
+
+def test_attention_that_needs_the_size():
+    with pytest.raises(ValueError, match="known height, width and channels"):
+        build(1, input_shape=(None, None, 3), filters=8, attention="fc_s")
 
 
 # Convolutions
@@ -183,6 +252,7 @@ def parameters(num_rga, multi_level_integration, size, filters):
         before = widths[-1]
     for name in rga_names(num_rga):
         side = size // 2 ** (int(name[-5]) - 1)
+        side = 32 if side > 64 else side  # the grid of pooled nodes
         count += rga_parameters(side, side, RGA_CHANNELS[name] * filters)
     return count + filters + 1
 
@@ -204,6 +274,18 @@ def test_parameters_of_the_paper():
     net = VGGRGA(backbone_weights=None)
     assert net.input_shape == (None, 256, 256, 3)
     assert count_trainable(net) == parameters(3, True, 256, 64)
+    # All that the paper had no memory for costs less than one RGA at 64 x 64.
+    assert rga_parameters(64, 64, 256) > parameters(5, True, 256, 64) - parameters(3, True, 256, 64)
+
+
+@pytest.mark.slow
+def test_as_many_rga_as_there_are_stages():
+    net = VGGRGA(5, backbone_weights=None)
+    assert count_trainable(net) == parameters(5, True, 256, 64)
+    images = np.random.default_rng(0).uniform(0, 255, (1, 256, 256, 3)).astype("float32")
+    maps = net(images).numpy()
+    assert maps.shape == (1, 256, 256, 1)
+    assert np.isfinite(maps).all()
 
 
 def test_defaults_are_the_papers():
@@ -214,6 +296,8 @@ def test_defaults_are_the_papers():
         "input_shape": (256, 256, 3),
         "backbone_weights": "imagenet",
         "filters": 64,
+        "attention": "rga_sc",
+        "max_nodes": None,
         "name": "vggrga",
     }
 
@@ -231,15 +315,9 @@ def test_fresh_model_does_not_saturate():
 # Refusals
 
 
-@pytest.mark.parametrize("num_rga", [4, 5])
-def test_too_many_rga(num_rga):
-    with pytest.raises(ValueError, match=rf"num_rga={num_rga}.*16,384.*use 0…3"):
-        build(num_rga)
-
-
 @pytest.mark.parametrize("num_rga", [-1, 6, 1.5, "3", None])
 def test_bad_num_rga(num_rga):
-    with pytest.raises(ValueError, match="num_rga must be one of 0, 1, 2, 3, not"):
+    with pytest.raises(ValueError, match="num_rga must be one of 0, 1, 2, 3, 4, 5, not"):
         build(num_rga)
 
 
@@ -251,7 +329,6 @@ def test_bad_num_rga(num_rga):
         ((0, 128, 3), "height must be a multiple of 16 .*not 0"),
         ((112, -16, 3), "width must be a multiple of 16 .*not -16"),
         ((112.0, 128, 3), "height must be a multiple of 16"),
-        ((None, None, 3), "height must be a multiple of 16 .*not None"),
         ((112, 128), r"must be \(height, width, 3\), not \(112, 128\)"),
         ((112, 128, 1), r"must be \(height, width, 3\), not \(112, 128, 1\)"),
     ],
@@ -259,6 +336,15 @@ def test_bad_num_rga(num_rga):
 def test_bad_input_shape(shape, reason):
     with pytest.raises(ValueError, match=f"input_shape.*{reason}"):
         build(input_shape=shape)
+
+
+def test_bad_attention():
+    with pytest.raises(ValueError, match=r"attention must be one of cbam_c, .*, not 'rga'"):
+        build(1, attention="rga")
+    with pytest.raises(ValueError, match="max_nodes is for RGA; se has no nodes"):
+        build(1, attention="se", max_nodes=64)
+    with pytest.raises(ValueError, match="max_nodes must be a positive integer, not 0"):
+        build(1, max_nodes=0)
 
 
 @pytest.mark.parametrize("filters", [0, -64, 8.0, "64", None])

@@ -79,51 +79,47 @@ def displays(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def begin(displays):
-    """Starts a run: (out, backend, …) → its processes, whose output is piped."""
-    processes = []
-
-    def start(out, backend, strategy="none", devices=1, workers=1, victim=None, **recipe):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        recipe = json.dumps({**RECIPE, **recipe})
-        for worker in range(workers):
-            environment = {
+def launch(data, out, backend, strategy="none", devices=1, workers=1, victim=None):
+    """Starts a run → its processes, whose output is piped."""
+    recipe = RECIPE if backend == "tensorflow" else {**RECIPE, "clip_norm": 1.0, "accumulate": 2}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", RUN, data, out, strategy, str(devices)),
+                *(json.dumps(recipe), str(victim)),
+            ],
+            env={
+                **os.environ,
                 "KERAS_BACKEND": backend,
                 "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
                 "KERAS_DISTRIBUTION_NUM_PROCESSES": str(workers),
                 "KERAS_DISTRIBUTION_PROCESS_ID": str(worker),
-            }
-            arguments = (displays, out, strategy, str(devices), recipe, str(victim))
-            process = subprocess.Popen(
-                [sys.executable, "-c", RUN, *arguments],
-                env={**os.environ, **environment},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            processes.append(process)
-        return processes[-workers:]
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for worker in range(workers)
+    ]
+
+
+@pytest.fixture
+def begin(displays):
+    """`launch` on the displays; none of the processes outlives the test."""
+    processes = []
+
+    def start(*arguments, **options):
+        started = launch(displays, *arguments, **options)
+        processes.extend(started)
+        return started
 
     yield start
     for process in processes:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def finish(begin):
-    """Runs to its end: (out, …) as of `begin` → the run folder."""
-
-    def run(out, *arguments, **options):
-        for process in begin(out, *arguments, **options):
-            told, _ = process.communicate(timeout=600)
-            assert process.returncode == 0, told
-        return out
-
-    return run
 
 
 def history(run):
@@ -146,59 +142,63 @@ def assert_same(run, other):
         np.testing.assert_allclose(array, expected, rtol=1e-3, atol=1e-5)
 
 
-# Several devices
+@pytest.fixture(scope="module")
+def alone(displays, tmp_path_factory):
+    """Runs on one device, by backend."""
+    runs = {}
+
+    def run(backend):
+        pytest.importorskip(backend)
+        if backend not in runs:
+            runs[backend] = tmp_path_factory.mktemp("alone") / backend
+            (process,) = launch(displays, runs[backend], backend)
+            told, _ = process.communicate(timeout=600)
+            assert process.returncode == 0, told
+        return runs[backend]
+
+    return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_two_devices_learn_what_one_does(finish, tmp_path, backend):
-    pytest.importorskip(backend)
-    options = {"clip_norm": 1.0, "accumulate": 2} if backend == "jax" else {}
-    alone = finish(tmp_path / "alone", backend, **options)
-    shared = finish(tmp_path / "shared", backend, "mirrored", devices=2, **options)
-    assert_same(shared, alone)
-    left = {path.name for path in alone.iterdir()}
-    assert {path.name for path in shared.iterdir()} == left
-
-
-# Several processes
+def test_two_devices_learn_what_one_does(alone, begin, tmp_path, backend):
+    one = alone(backend)
+    (process,) = begin(tmp_path / "two", backend, "mirrored", devices=2)
+    told, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+    assert_same(tmp_path / "two", one)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {
+        path.name for path in one.iterdir()
+    }
 
 
 @pytest.mark.slow
-def test_workers_learn_what_one_process_does_and_go_on_after_one_was_killed(
-    finish, begin, tmp_path
-):
-    pytest.importorskip("jax")
-    alone = finish(tmp_path / "alone", "jax")
-    shared = finish(tmp_path / "shared", "jax", "multi-worker", workers=2)
-    assert_same(shared, alone)
+def test_two_processes_learn_what_one_does_though_each_is_killed_once(alone, begin, tmp_path):
+    one, run = alone("jax"), tmp_path / "run"
 
-    run = tmp_path / "killed"
-    survivor, victim = begin(run, "jax", "multi-worker", workers=2, victim=1)
-    assert victim.wait(timeout=600) == -signal.SIGKILL
-    killed = time.monotonic()
-    told, _ = survivor.communicate(timeout=150)
-    assert time.monotonic() - killed < 120
-    assert survivor.returncode == 1
+    def kill(victim):
+        workers = begin(run, "jax", "multi-worker", workers=2, victim=victim)
+        assert workers[victim].wait(timeout=600) == -signal.SIGKILL
+        killed = time.monotonic()
+        told, _ = workers[1 - victim].communicate(timeout=150)
+        assert time.monotonic() - killed < 120
+        assert len(history(run)) == 1
+        assert not (run / "model.keras").exists()
+        return workers[1 - victim].returncode, told
+
+    status, told = kill(1)
+    assert status == 1
     assert "error: another worker is gone" in told
     assert f"train --resume {run}" in told
     assert "Traceback" not in told
-    assert len(history(run)) == 1
-    assert not (run / "model.keras").exists()
-
-    finish(run, "jax", "multi-worker", workers=2)
-    assert (run / "config.json").read_text() == (shared / "config.json").read_text()
-    assert_same(run, shared)
-
-
-@pytest.mark.slow
-def test_the_others_end_when_the_first_worker_is_killed(begin, tmp_path):
-    pytest.importorskip("jax")
-    victim, survivor = begin(tmp_path / "run", "jax", "multi-worker", workers=2, victim=0)
-    assert victim.wait(timeout=600) == -signal.SIGKILL
-    told, _ = survivor.communicate(timeout=150)
-    assert survivor.returncode != 0
+    status, told = kill(0)  # whose part is also to know of the others: JAX itself ends them
+    assert status != 0
     assert "another worker is gone" in told or "another task died" in told
+
+    for process in begin(run, "jax", "multi-worker", workers=2):
+        told, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, told
+    assert_same(run, one)
 
 
 # What each process reads
