@@ -77,13 +77,18 @@ LAYERS = [
     LayerCase(layers.FullyConnectedAttention, (5, 6, 12), order="sc", ratio=3),
     LayerCase(layers.PFAChannelAttention, (5, 6, 12), ratio=3, penalty=0.5),
     LayerCase(layers.PFASpatialAttention, (5, 6, 12), kernel_size=3),
+    LayerCase(layers.RecurrentConv2D, (5, 6, 12), filters=12, kernel_size=5, steps=2),
 ]
 MODELS = [
+    ModelCase("sarn", (32, 48, 3), filters=8),
+    ModelCase("sarn", (32, 48, 3), slow=True, filters=4, steps=0, self_attention=False),
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
+    ModelCase("vggssm", (32, 48, 3), filters=8),
+    ModelCase("vggssm", (32, 48, 3), slow=True, filters=4, self_attention=False),
 ]
 CASES = LAYERS + MODELS
 

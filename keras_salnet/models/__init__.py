@@ -9,7 +9,17 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "attach": ["attach_attention"],
         "loading": ["load_model"],
+        "sarn": ["SARN"],
         "vggrga": ["VGGRGA"],
+        "vggssm": ["VGGSSM"],
     },
 )
-__all__ = ["VGGRGA", "attach_attention", "create", "load_model", "names"]
+__all__ = [
+    "SARN",
+    "VGGRGA",
+    "VGGSSM",
+    "attach_attention",
+    "create",
+    "load_model",
+    "names",
+]

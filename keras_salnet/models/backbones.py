@@ -32,6 +32,26 @@ def conv3x3(filters, name, initializer="he_normal"):
     )
 
 
+def check_input_shape(input_shape, multiple, may_vary=False):
+    """A ValueError unless it is (height, width, 3) of multiples, or with `may_vary` of None."""
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
+    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
+        if size is None and may_vary:
+            continue
+        if not isinstance(size, int) or size < multiple or size % multiple:
+            raise ValueError(
+                f"input_shape: the {axis} must be a multiple of {multiple}"
+                f"{', or None for any' if may_vary else ''}, not {size}."
+            )
+
+
+def check_filters(filters):
+    """A ValueError unless it is an int ≥ 1."""
+    if not isinstance(filters, int) or filters < 1:
+        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+
+
 def vgg16_stages(images, filters=64, after_block=None):
     """VGG16 without its last pooling and its dense layers.
 

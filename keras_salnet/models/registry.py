@@ -3,7 +3,11 @@
 import importlib
 
 # name → the module and the builder in it
-_BUILDERS = {"vggrga": ("keras_salnet.models.vggrga", "VGGRGA")}
+_BUILDERS = {
+    "sarn": ("keras_salnet.models.sarn", "SARN"),
+    "vggrga": ("keras_salnet.models.vggrga", "VGGRGA"),
+    "vggssm": ("keras_salnet.models.vggssm", "VGGSSM"),
+}
 
 
 def names():
@@ -11,7 +15,7 @@ def names():
 
     Example:
         >>> names()
-        ['vggrga']
+        ['sarn', 'vggrga', 'vggssm']
     """
     return sorted(_BUILDERS)
 
