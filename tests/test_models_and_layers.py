@@ -60,6 +60,8 @@ class ModelCase:
 
 LAYERS = [
     LayerCase(layers.CaffePreprocessing, (5, 6, 3)),
+    LayerCase(layers.CaffePreprocessing, (5, 6, 3), scale=0.5),
+    LayerCase(layers.ContextAwareFeatureExtraction, (5, 6, 12), filters=4, dilations=(2, 3)),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL, use_relation=False),
     LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL),
@@ -68,6 +70,14 @@ LAYERS = [
     LayerCase(layers.RGA, (5, 6, 12), **SMALL, order="parallel", use_feature=False),
 ]
 MODELS = [
+    ModelCase("opensalicon", (96, 128, 3), filters=4),
+    ModelCase(
+        "opensalicon", (66, 98, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1
+    ),
+    ModelCase("pfa", (32, 48, 3), filters=8),
+    ModelCase(
+        "pfa", (32, 48, 3), slow=True, filters=4, with_cpfe=False, with_ca=False, with_sa=False
+    ),
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),

@@ -5,6 +5,12 @@ import lazy_loader
 from keras_salnet.models.registry import create, names
 
 __getattr__, __dir__, _ = lazy_loader.attach(
-    __name__, submod_attrs={"loading": ["load_model"], "vggrga": ["VGGRGA"]}
+    __name__,
+    submod_attrs={
+        "loading": ["load_model"],
+        "opensalicon": ["OpenSALICON"],
+        "pfa": ["PFA"],
+        "vggrga": ["VGGRGA"],
+    },
 )
-__all__ = ["VGGRGA", "create", "load_model", "names"]
+__all__ = ["PFA", "VGGRGA", "OpenSALICON", "create", "load_model", "names"]

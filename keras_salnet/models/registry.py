@@ -3,7 +3,11 @@
 import importlib
 
 # name → the module and the builder in it
-_BUILDERS = {"vggrga": ("keras_salnet.models.vggrga", "VGGRGA")}
+_BUILDERS = {
+    "opensalicon": ("keras_salnet.models.opensalicon", "OpenSALICON"),
+    "pfa": ("keras_salnet.models.pfa", "PFA"),
+    "vggrga": ("keras_salnet.models.vggrga", "VGGRGA"),
+}
 
 
 def names():
@@ -11,7 +15,7 @@ def names():
 
     Example:
         >>> names()
-        ['vggrga']
+        ['opensalicon', 'pfa', 'vggrga']
     """
     return sorted(_BUILDERS)
 

@@ -7,7 +7,12 @@ import keras
 from keras import layers
 
 from keras_salnet.layers import attention_names, create_attention
-from keras_salnet.models.backbones import conv3x3, load_vgg16_weights, vgg16_stages
+from keras_salnet.models.backbones import (
+    check_input_shape,
+    conv3x3,
+    load_vgg16_weights,
+    vgg16_stages,
+)
 
 # Width, in units of `filters`, of the convolutions of each decoder stage: 1/16 … 1/1 of the frame.
 _DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 4), (2, 1), (1, 1))
@@ -37,9 +42,10 @@ def VGGRGA(
     encoder's features at 1/8, 1/4 and 1/2 through three convolutions to the decoder. The paper's
     VGGM is ``VGGRGA(0, multi_level_integration=False)``.
 
-    A stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of 32 x 32
-    cells instead of to all its pixels: so 4 and 5 modules fit into memory, which the paper does not
-    have, and one model takes images of any size.
+    RGA in a stage of more than 4096 pixels, or of unknown size, relates to the means over a grid of
+    32 x 32 cells instead of to all pixels (`max_nodes` of `keras_salnet.layers.RGA`). So 4 and 5
+    modules fit into memory, which the paper left out for the lack of it, and one model takes images
+    of any size.
 
     Args:
         num_rga: 0…5, the n of the paper's VGGRGA(n).
@@ -119,13 +125,4 @@ def _check(num_rga, input_shape, filters, attention, max_nodes):
         )
     if max_nodes is not None and not attention.startswith("rga_"):
         raise ValueError(f"max_nodes is for RGA; {attention} has no nodes.")
-    if len(input_shape) != 3 or input_shape[2] != 3:
-        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
-    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
-        if size is None:
-            continue
-        if not isinstance(size, int) or size < 16 or size % 16:
-            raise ValueError(
-                f"input_shape: the {axis} must be a multiple of 16 (four poolings), or None for "
-                f"any, not {size}."
-            )
+    check_input_shape(input_shape, 16, may_vary=True)

@@ -279,11 +279,11 @@ def test_frame_or_width_too_small_for_rga():
 
 
 def test_create():
-    assert models.names() == ["vggrga"]
+    assert "vggrga" in models.names()
     net = models.create(
         "vggrga", num_rga=0, input_shape=(32, 48, 3), backbone_weights=None, filters=8
     )
     assert net.name == "vggrga"
     assert net.output_shape == (None, 32, 48, 1)
-    with pytest.raises(ValueError, match="no model 'VGGRGA'; there are: vggrga"):
+    with pytest.raises(ValueError, match=r"no model 'VGGRGA'; there are: .*vggrga"):
         models.create("VGGRGA")
