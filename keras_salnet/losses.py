@@ -17,8 +17,8 @@ from keras import ops
 
 # Of MIT's code: MATLAB's eps.
 _EPS = 2.2204e-16
-# Of a probability, the least distance to 0 and 1 that cross-entropies see; Keras's.
-_LEAST_PROBABILITY = 1e-7
+# Of a probability, the least distance to 0 and 1 that cross-entropies see: float32's eps.
+_LEAST_PROBABILITY = 2**-23
 # Of PFA's loss.
 _OBJECT_WEIGHT = 1.12
 _PIXELS = (1, 2, 3)
@@ -289,8 +289,8 @@ class CrossEntropy(_MapLoss):
     Args:
         y_true: fixation maps, densities or masks (B, H, W, 1) ≥ 0, of any scale: each is divided by
             its maximum.
-        y_pred: maps (B, H, W, 1) in [0, 1], and no logits. Nearer than 1e-7 to 0 or 1, they have no
-            gradient.
+        y_pred: maps (B, H, W, 1) in [0, 1], and no logits. Nearer than 1.2e-7 to 0 or 1 they have
+            no gradient.
         sample_weight: (B,) or a mask (B, H, W, 1).
 
     Source: Thomas, "OpenSalicon", 2016, Section 2.

@@ -71,9 +71,7 @@ LAYERS = [
 ]
 MODELS = [
     ModelCase("opensalicon", (96, 128, 3), filters=4),
-    ModelCase(
-        "opensalicon", (66, 98, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1
-    ),
+    ModelCase("opensalicon", (66, 98, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1),
     ModelCase("pfa", (32, 48, 3), filters=8),
     ModelCase(
         "pfa", (32, 48, 3), slow=True, filters=4, with_cpfe=False, with_ca=False, with_sa=False

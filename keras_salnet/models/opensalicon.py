@@ -58,6 +58,8 @@ def OpenSALICON(
     check_input_shape(input_shape, 2)
     if not isinstance(filters, int) or filters < 1:
         raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+    if not 0 < pixel_scale < float("inf"):
+        raise ValueError(f"pixel_scale must be a positive number, not {pixel_scale!r}.")
     if isinstance(streams, str) or not streams or set(streams) - set(_STREAMS):
         raise ValueError(f"streams must be some of {', '.join(_STREAMS)}, not {streams!r}.")
 
