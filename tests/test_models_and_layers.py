@@ -61,6 +61,8 @@ class ModelCase:
 
 LAYERS = [
     LayerCase(layers.CaffePreprocessing, (5, 6, 3)),
+    LayerCase(layers.CaffePreprocessing, (5, 6, 3), scale=0.5),
+    LayerCase(layers.ContextAwareFeatureExtraction, (5, 6, 12), filters=4, dilations=(2, 3)),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL, use_relation=False),
     LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL),
@@ -80,6 +82,12 @@ LAYERS = [
     LayerCase(layers.RecurrentConv2D, (5, 6, 12), filters=12, kernel_size=5, steps=2),
 ]
 MODELS = [
+    ModelCase("opensalicon", (96, 128, 3), filters=4),
+    ModelCase("opensalicon", (66, 98, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1),
+    ModelCase("pfa", (32, 48, 3), filters=8),
+    ModelCase(
+        "pfa", (32, 48, 3), slow=True, filters=4, with_cpfe=False, with_ca=False, with_sa=False
+    ),
     ModelCase("sarn", (32, 48, 3), filters=8),
     ModelCase("sarn", (32, 48, 3), slow=True, filters=4, steps=0, self_attention=False),
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
