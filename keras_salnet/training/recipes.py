@@ -27,13 +27,14 @@ class Recipe:
         decay_every, decay_factor: of ``"step"``.
         warmup_epochs: of ``"cosine"``; a part of an epoch will do.
         encoder_rate: factor of the learning rate for the encoder, ≥ 0.
-        freeze_encoder: number of epochs, from the first, in which the encoder is not trained.
+        freeze_encoder: number of epochs, from the first, in which the encoder is not trained; with
+            at least `epochs`, it never is.
         accumulate: number of batches whose mean gradient makes one step, ≥ 1.
         clip_norm: longest gradient, over all weights together, or None.
         ema: momentum, between 0 and 1, of a moving average of the weights over the batches, which
             then is what is validated and kept; or None.
         early_stopping: stop after this many epochs without a better validation loss, or None.
-            Epochs with a frozen encoder do not count.
+            Epochs with a frozen encoder do not count, unless all are.
         kl, cc, sim: weights of the loss.
     """
 
@@ -106,6 +107,13 @@ OPENSALICON = Recipe(model="opensalicon", input_size=(1200, 1600), batch_size=1)
 # SGD with `losses.EdgeHoldLoss` have no place here.
 PFA = Recipe(model="pfa", fit="pad", augment=True, batch_size=22)
 
+# Sun, Li & Guan, 2018: our source says nothing of their training, and so this is VGGRGA's.
+SARN = Recipe(model="sarn")
+
+# Cao, Tang & Jo, 2020: the loss is theirs, and the encoder stays as it is, however long a run. Our
+# source does not tell the rest, which is VGGRGA's.
+VGGSSM = Recipe(model="vggssm", freeze_encoder=1000)
+
 # Small enough to learn the embedded displays from scratch on two CPU cores within minutes. For the
 # first epochs the loss hardly moves; small batches, and with them more steps, get it over that, and
 # without the warm-up it can end there.
@@ -121,7 +129,14 @@ POPOUT = Recipe(
 )
 
 # By model; "popout" is for the embedded displays.
-RECIPES = {"opensalicon": OPENSALICON, "pfa": PFA, "popout": POPOUT, "vggrga": VGGRGA}
+RECIPES = {
+    "opensalicon": OPENSALICON,
+    "pfa": PFA,
+    "popout": POPOUT,
+    "sarn": SARN,
+    "vggrga": VGGRGA,
+    "vggssm": VGGSSM,
+}
 
 
 def recipe_for(model, data):

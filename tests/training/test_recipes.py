@@ -8,7 +8,7 @@ import pytest
 
 from keras_salnet import models
 from keras_salnet.cli import main
-from keras_salnet.data import popout
+from keras_salnet.data import load_dataset, popout
 from keras_salnet.models import load_model
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.training import fit
@@ -38,7 +38,7 @@ def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, model, recipe)
     run = tmp_path / "run"
     command = f"train --model {model} --data {displays} --out {run} --epochs 1 --no-jit"
-    options = "--input-size 64x96 --backbone-weights none --learning-rate 0.001"
+    options = "--input-size 64x96 --backbone-weights none --freeze-encoder 0 --learning-rate 0.001"
     assert main([*command.split(), *options.split()]) == 0
 
     config = json.loads((run / "config.json").read_text())["recipe"]
@@ -76,3 +76,24 @@ def test_replace_merges_arguments_of_the_same_model():
     assert recipe.replace(model="pfa").model_args == {}
     assert recipe_for("pfa", "popout").model_args == {"filters": 8}
     assert recipe_for("pfa", "osie") == RECIPES["pfa"]
+
+
+def test_vggssms_encoder_is_never_trained(displays, tmp_path, monkeypatch):
+    for name in ("export_savedmodel", "export_tflite", "plot_curves"):
+        monkeypatch.setattr(fit, name, lambda *arguments: None)
+    net = models.create("vggssm", input_shape=(32, 48, 3), backbone_weights=None, filters=4)
+    net.save_weights(tmp_path / "start.weights.h5")
+    recipe = RECIPES["vggssm"].replace(
+        model_args={"filters": 4}, input_size=(32, 48), batch_size=2, epochs=12
+    )
+    command = ["train", "--model", "vggssm", "--backbone-weights", "none", "--data", str(displays)]
+    assert main([*command, "--out", str(tmp_path / "nowhere")]) == 1, "random weights stay"
+
+    dataset, start = load_dataset(displays), tmp_path / "start.weights.h5"
+    trained = load_model(fit.train(recipe, dataset, tmp_path / "run", init=start) / "model.keras")
+    encoder = {layer.name for layer in encoder_layers(net)}
+    for before, after in zip(net.weights, trained.weights, strict=True):
+        layer = before.path.split("/")[0]
+        if layer == "block5_self_attention" and not before.path.endswith("gamma"):
+            continue  # moves as soon as γ has
+        assert np.array_equal(before, after) == (layer in encoder), before.path
