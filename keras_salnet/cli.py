@@ -17,7 +17,7 @@ from pathlib import Path
 from keras_salnet import __version__
 from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.registry import names
-from keras_salnet.training.recipes import RECIPES, SCHEDULES, STRATEGIES
+from keras_salnet.training.recipes import SCHEDULES, STRATEGIES, recipe_for
 
 RUNS = Path("runs")
 
@@ -340,7 +340,7 @@ def _resume(run):
 
 def _begin(given):
     data = _weighted(given.get("data", ["popout"]), given.get("weights"))
-    recipe = RECIPES["popout" if data == "popout" else given.get("model", "vggrga")]
+    recipe = recipe_for(given.get("model", "vggrga"), data)
     if "init" in given:
         recipe = recipe.replace(**_shape_of_run(given["init"]))
     changes = _among(

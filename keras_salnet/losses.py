@@ -1,8 +1,9 @@
 """Losses between saliency maps, and the streaming metrics that `fit` shows.
 
-Each equals its namesake in `keras_salnet.metrics` (the MIT convention), computed in float32
-whatever the precision of the model, and has a finite value and gradient on any finite maps: a map
-without mass counts as uniform, a constant one correlates with nothing.
+Each equals its namesake in `keras_salnet.metrics` (the MIT convention) where there is one. It is
+computed in float32 whatever the precision of the model, and has a finite value and gradient on any
+finite maps: a map without mass counts as uniform, and for cross-entropies as no object; a constant
+one correlates with nothing.
 
 All take maps (B, H, W, 1) and, as `sample_weight`, one weight a sample (B,) or a mask of
 zeros and ones (B, H, W, 1): pixels of 0, such as the padding of a frame, take no part in any sum,
@@ -11,10 +12,15 @@ not count as an empty map.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 # Of MIT's code: MATLAB's eps.
 _EPS = 2.2204e-16
+# Of a probability, the least distance to 0 and 1 that cross-entropies see: float32's eps.
+_LEAST_PROBABILITY = 2**-23
+# Of PFA's loss.
+_OBJECT_WEIGHT = 1.12
 _PIXELS = (1, 2, 3)
 
 
@@ -84,6 +90,29 @@ def _normalized_scanpath_saliency(y_true, y_pred, mask):
     standardized = _standardize(y_pred, mask, ddof=1)
     count = ops.maximum(ops.sum(fixations, axis=_PIXELS), 1)
     return ops.sum(standardized * fixations, axis=_PIXELS) / count
+
+
+def _peak_at_one(values, mask):
+    """Divide by the maximum; a map without mass stays 0."""
+    values = values * mask
+    peak = ops.max(values, axis=_PIXELS, keepdims=True)
+    return values / ops.where(peak <= 0, 1, peak)
+
+
+def _cross_entropy(y_true, y_pred, mask, positive_weight=1.0):
+    """Mean over the pixels, of probabilities."""
+    pred = ops.clip(y_pred, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    values = -positive_weight * y_true * ops.log(pred) - (1 - y_true) * ops.log1p(-pred)
+    count = ops.maximum(ops.sum(mask, axis=_PIXELS), 1)
+    return ops.sum(values * mask, axis=_PIXELS) / count
+
+
+def _edges(maps):
+    """relu(tanh(·)) of the Laplacian over 3x3 pixels, in [0, 1]; around the maps it sees zeros."""
+    kernel = -np.ones((3, 3, 1, 1))
+    kernel[1, 1] = 8
+    laplacian = ops.conv(maps, ops.convert_to_tensor(kernel, maps.dtype), padding="same")
+    return ops.relu(ops.tanh(laplacian))
 
 
 class _MapLoss(keras.losses.Loss):
@@ -248,6 +277,79 @@ class SaliencyLoss(_MapLoss):
 
     def get_config(self):
         return {**super().get_config(), "kl": self.kl, "cc": self.cc, "sim": self.sim}
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class CrossEntropy(_MapLoss):
+    """Cross-entropy of each pixel's probability of being fixated, averaged over the pixels.
+
+    Keras's BinaryCrossentropy would take targets in [0, 1], which the densities of training are
+    not, and divide by the pixels of the padding as well.
+
+    Args:
+        y_true: fixation maps, densities or masks (B, H, W, 1) ≥ 0, of any scale: each is divided by
+            its maximum.
+        y_pred: maps (B, H, W, 1) in [0, 1], and no logits. Nearer than 1.2e-7 to 0 or 1 they have
+            no gradient.
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Thomas, "OpenSalicon", 2016, Section 2.
+
+    Example:
+        >>> import numpy as np
+        >>> density = np.full((1, 8, 8, 1), 1 / 64)
+        >>> round(float(CrossEntropy()(density, np.full((1, 8, 8, 1), 0.5))), 4)
+        0.6931
+    """
+
+    def __init__(self, name="cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def _value(self, y_true, y_pred, mask):
+        return _cross_entropy(_peak_at_one(y_true, mask), y_pred, mask)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class EdgeHoldLoss(_MapLoss):
+    """Cross-entropy of a mask's pixels and of its edges: α·pixels + (1 − α)·edges (PFA).
+
+    Pixels of the object weigh 1.12. Edges are relu(tanh(·)) of the Laplacian of either map; padding
+    and what is beyond the frame count as 0 there.
+
+    Args:
+        alpha: weight of the pixels, in [0, 1]; 1 in the first of the paper's two phases, 0.7 in the
+            second.
+        name, reduction, dtype: as in `keras.losses.Loss`.
+
+    Its maps and `sample_weight` are those of `CrossEntropy`; `y_true` are masks.
+
+    Raises:
+        ValueError: `alpha` is not in [0, 1].
+
+    Source: Zhao & Wu, "Pyramid Feature Attention Network for Saliency Detection", CVPR 2019.
+
+    Example:
+        >>> import numpy as np
+        >>> mask = np.zeros((1, 8, 8, 1))
+        >>> mask[:, 2:6, 2:6] = 1
+        >>> bool(EdgeHoldLoss()(mask, mask) < EdgeHoldLoss()(mask, mask / 2))
+        True
+    """
+
+    def __init__(self, alpha=0.7, name="edge_hold_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha must be in [0, 1], not {alpha!r}.")
+        self.alpha = alpha
+
+    def _value(self, y_true, y_pred, mask):
+        y_true = _peak_at_one(y_true, mask)
+        pixels = _cross_entropy(y_true, y_pred, mask, _OBJECT_WEIGHT)
+        edges = _cross_entropy(_edges(y_true), _edges(y_pred * mask), mask)
+        return self.alpha * pixels + (1 - self.alpha) * edges
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha}
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")

@@ -4,10 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import ndimage
 
 from keras_salnet import metrics
 from keras_salnet.losses import (
     CorrelationCoefficient,
+    CrossEntropy,
+    EdgeHoldLoss,
     KLDivergence,
     NormalizedScanpathSaliency,
     SaliencyLoss,
@@ -22,17 +25,39 @@ TO_DENSITY = {
     CorrelationCoefficient: metrics.correlation_coefficient,
     Similarity: metrics.similarity,
 }
-LOSSES = (*TO_DENSITY, NormalizedScanpathSaliency, SaliencyLoss)
+OF_METRICS = (*TO_DENSITY, NormalizedScanpathSaliency, SaliencyLoss)
+LOSSES = (*OF_METRICS, CrossEntropy, EdgeHoldLoss)
 TOLERANCE = {"float32": 1e-5, "float64": 1e-9}
 
 each_loss = pytest.mark.parametrize("loss", LOSSES)
+each_of_metrics = pytest.mark.parametrize("loss", OF_METRICS)
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCE)
 
 
+def cross_entropy(true, pred, positive_weight=1):
+    pred = np.clip(pred, 2**-23, 1 - 2**-23)
+    return -np.mean(positive_weight * true * np.log(pred) + (1 - true) * np.log(1 - pred))
+
+
+def edge_hold(true, pred, alpha):
+    """As PFA's authors have it, of one image."""
+
+    def edges(image):
+        around = np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
+        return np.maximum(np.tanh(ndimage.correlate(image, around, mode="constant")), 0)
+
+    pixels = cross_entropy(true, pred, 1.12)
+    return alpha * pixels + (1 - alpha) * cross_entropy(edges(true), edges(pred))
+
+
 def oracle(loss, y_true, y_pred):
-    """The pure metric of each image, (B,)."""
+    """The pure metric, or a cross-entropy in numpy, of each image, (B,)."""
 
     def of_image(true, pred):
+        true, pred = (value.astype("float64") for value in (true, pred))
+        if loss in (CrossEntropy, EdgeHoldLoss):
+            true = true / true.max() if true.any() else true
+            return cross_entropy(true, pred) if loss is CrossEntropy else edge_hold(true, pred, 0.7)
         if loss is SaliencyLoss:
             kl, cc, sim = (metric(pred, true) for metric in TO_DENSITY.values())
             return 10 * kl - cc - sim
@@ -73,7 +98,7 @@ def test_each_image_equals_the_metric(loss, dtype):
     y_true, y_pred = maps(loss)
     values = samplewise(loss, dtype=dtype)(y_true, y_pred)
     assert values.dtype == dtype
-    scale = 10 if loss is SaliencyLoss else 1
+    scale = 10 if loss in (SaliencyLoss, EdgeHoldLoss) else 1  # float32's 1 - tanh is coarse
     wanted = oracle(loss, y_true, y_pred)
     np.testing.assert_allclose(values, wanted, rtol=0, atol=scale * TOLERANCE[dtype])
 
@@ -87,7 +112,7 @@ def test_reduces_to_the_mean(loss):
 
 def test_gradient_is_that_of_the_metrics():
     """As a difference quotient of the pure functions."""
-    for cls in (SaliencyLoss, NormalizedScanpathSaliency):
+    for cls in (SaliencyLoss, NormalizedScanpathSaliency, EdgeHoldLoss):
         loss = cls(dtype="float64")
         y_true, y_pred = (value[:1].astype("float64") for value in maps(cls))
         pred = tf.constant(y_pred)
@@ -102,7 +127,7 @@ def test_gradient_is_that_of_the_metrics():
         assert (gradient * direction).sum() == pytest.approx(wanted, rel=1e-5)
 
 
-@each_loss
+@each_of_metrics
 def test_scale_of_either_map_does_not_matter(loss):
     y_true, y_pred = maps(loss)
     wanted = samplewise(loss)(y_true, y_pred)
@@ -126,6 +151,73 @@ def test_saliency_loss_of_nothing():
         SaliencyLoss(0.0, 0.0, 0.0)
 
 
+# Cross-entropies
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, EdgeHoldLoss])
+def test_scale_of_the_truth_does_not_matter(loss):
+    """So that densities that sum to 1 will do, as training has them."""
+    y_true, y_pred = maps(loss)
+    wanted = samplewise(loss)(y_true, y_pred)
+    for factor in (1e-20, 1e-3, 255, 1e20):
+        values = samplewise(loss)(y_true * np.float32(factor), y_pred)
+        np.testing.assert_allclose(values, wanted, rtol=1e-5)
+
+
+def object_and_logits():
+    random = np.random.default_rng(0)
+    y_true = np.zeros((3, *SHAPE, 1), "float32")
+    y_true[0, 5:15, 8:20] = 1
+    y_true[1, 3, 4] = 1  # and nothing in the last
+    return y_true, random.normal(0, 4, y_true.shape).astype("float32")
+
+
+def test_cross_entropy_of_a_mask_is_tensorflows():
+    y_true, logits = object_and_logits()
+    wanted = tf.nn.sigmoid_cross_entropy_with_logits(y_true, logits).numpy().mean((1, 2, 3))
+    values = samplewise(CrossEntropy)(y_true, tf.sigmoid(logits))
+    np.testing.assert_allclose(values, wanted, rtol=1e-5)
+
+
+def test_edge_hold_loss_of_pixels_is_tensorflows():
+    y_true, logits = object_and_logits()
+    wanted = tf.nn.weighted_cross_entropy_with_logits(y_true, logits, 1.12).numpy()
+    values = samplewise(EdgeHoldLoss, alpha=1.0)(y_true, tf.sigmoid(logits))
+    np.testing.assert_allclose(values, wanted.mean((1, 2, 3)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0, 0.25, 0.7, 1])
+def test_edge_hold_loss_weighs_pixels_and_edges(alpha):
+    y_true, logits = object_and_logits()
+    y_pred = tf.sigmoid(logits).numpy()
+    wanted = [
+        edge_hold(true, pred, alpha)
+        for true, pred in zip(
+            y_true[..., 0].astype("float64"), y_pred[..., 0].astype("float64"), strict=True
+        )
+    ]
+    values = samplewise(EdgeHoldLoss, alpha=alpha, dtype="float64")(y_true, y_pred)
+    np.testing.assert_allclose(values, wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
+def test_edge_hold_loss_refuses(alpha):
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], not"):
+        EdgeHoldLoss(alpha)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy, EdgeHoldLoss])
+def test_cross_entropies_of_what_is_certain(loss):
+    """Right or wrong, and where there is no object."""
+    y_true, _ = object_and_logits()
+    for y_pred in (y_true, 1 - y_true, np.zeros_like(y_true), np.ones_like(y_true)):
+        value, gradient = value_and_gradient(loss(), y_true, y_pred)
+        assert value == pytest.approx(oracle(loss, y_true, y_pred).mean(), rel=1e-3, abs=1e-6)
+        assert np.isfinite(gradient).all()
+    assert float(loss()(y_true, y_true)) < 1e-3
+    assert np.isnan(float(loss()(y_true, np.full_like(y_true, np.nan))))
+
+
 # Masks and weights
 
 
@@ -144,7 +236,7 @@ def test_mask_equals_cropping(loss, dtype):
     assert not np.allclose(masked, samplewise(loss, dtype=dtype)(y_true, y_pred), atol=1e-3)
 
 
-@each_loss
+@pytest.mark.parametrize("loss", [*OF_METRICS, CrossEntropy])
 def test_masks_of_their_own(loss):
     """Each image has its own mask, of any form."""
     y_true, y_pred = (value[:3] for value in maps(loss))
@@ -214,7 +306,7 @@ def value_and_gradient(loss, y_true, y_pred, mask=None):
     return float(value), tape.gradient(value, pred).numpy()
 
 
-@each_loss
+@each_of_metrics
 @pytest.mark.parametrize("true", DEGENERATE)
 def test_degenerate_maps(loss, true):
     """Finite, and equal to the metric: exactly 0 where a constant map makes CC or NSS 0."""
@@ -311,6 +403,7 @@ def test_xla_computes_the_same(loss):
     [
         *(cls(name="mine", reduction="sum", dtype="float64") for cls in LOSSES),
         SaliencyLoss(1.0, -2.0, 3.0),
+        EdgeHoldLoss(0.25),
     ],
     ids=lambda loss: type(loss).__name__,
 )

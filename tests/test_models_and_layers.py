@@ -1,6 +1,7 @@
 """One harness for every model and layer: a new one is one more line in CASES."""
 
 import functools
+import importlib.util
 import inspect
 import json
 
@@ -61,6 +62,8 @@ class ModelCase:
 
 LAYERS = [
     LayerCase(layers.CaffePreprocessing, (5, 6, 3)),
+    LayerCase(layers.CaffePreprocessing, (5, 6, 3), scale=0.5),
+    LayerCase(layers.ContextAwareFeatureExtraction, (5, 6, 12), filters=4, dilations=(2, 3)),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL),
     LayerCase(layers.SpatialRGA, (5, 6, 12), **SMALL, use_relation=False),
     LayerCase(layers.ChannelRGA, (5, 6, 12), **SMALL),
@@ -77,13 +80,24 @@ LAYERS = [
     LayerCase(layers.FullyConnectedAttention, (5, 6, 12), order="sc", ratio=3),
     LayerCase(layers.PFAChannelAttention, (5, 6, 12), ratio=3, penalty=0.5),
     LayerCase(layers.PFASpatialAttention, (5, 6, 12), kernel_size=3),
+    LayerCase(layers.RecurrentConv2D, (5, 6, 12), filters=12, kernel_size=5, steps=2),
 ]
 MODELS = [
+    ModelCase("opensalicon", (96, 128, 3), filters=4),
+    ModelCase("opensalicon", (66, 98, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1),
+    ModelCase("pfa", (32, 48, 3), filters=8),
+    ModelCase(
+        "pfa", (32, 48, 3), slow=True, filters=4, with_cpfe=False, with_ca=False, with_sa=False
+    ),
+    ModelCase("sarn", (32, 48, 3), filters=8),
+    ModelCase("sarn", (32, 48, 3), slow=True, filters=4, steps=0, self_attention=False),
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
+    ModelCase("vggssm", (32, 48, 3), filters=8),
+    ModelCase("vggssm", (32, 48, 3), slow=True, filters=4, self_attention=False),
 ]
 CASES = LAYERS + MODELS
 
@@ -293,31 +307,53 @@ FRESH = """
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_salnet.models import load_model
 
-for path in sorted(Path(sys.argv[1]).glob("*.keras")):
-    inputs = np.load(path.with_suffix(".npy"))
-    np.save(path.with_suffix(".answer.npy"), load_model(path)(inputs, training=False))
+folder, backend = Path(sys.argv[1]), keras.backend.backend()
+compiled = lambda function: function
+if backend == "jax":
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)  # compiles 3 times as fast
+    compiled = jax.jit
+for path in sorted(folder.glob("*.keras")):
+    net = load_model(path)
+    answer = compiled(lambda x: net(x, training=False))(np.load(path.with_suffix(".npy")))
+    np.save(path.with_suffix(f".{backend}.npy"), keras.ops.convert_to_numpy(answer))
 """
 
 
 @pytest.fixture(scope="module")
 def fresh_answers(run_python, tmp_path_factory):
-    """What the cases' models, saved, answer in a fresh process: {case: outputs}."""
+    """Backend → what the cases' models, saved, answer in a fresh process: {case: outputs}."""
     folder = tmp_path_factory.mktemp("saved")
     cases = [case for case in CASES if not case.slow]
     for number, case in enumerate(cases):
         trained(case).save(folder / f"{number}.keras")
         np.save(folder / f"{number}.npy", case.inputs())
-    run_python(FRESH, folder)
-    return {case: np.load(folder / f"{number}.answer.npy") for number, case in enumerate(cases)}
+
+    @functools.cache
+    def answers(backend):
+        run_python(FRESH, folder, backend=backend)
+        return {case: np.load(folder / f"{n}.{backend}.npy") for n, case in enumerate(cases)}
+
+    return answers
 
 
 @each_quick_case
 def test_saved_model_in_a_fresh_process(case, fresh_answers):
-    assert_same(fresh_answers[case], predict(trained(case), case), 1e-6)
+    assert_same(fresh_answers("tensorflow")[case], predict(trained(case), case), 1e-6)
+
+
+@each_quick_case
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_saved_model_on_another_backend(case, backend, fresh_answers):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    assert_same(fresh_answers(backend)[case], predict(trained(case), case), 1e-4)
 
 
 @each_case

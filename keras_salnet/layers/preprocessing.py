@@ -14,8 +14,14 @@ class CaffePreprocessing(layers.Layer):
     A layer and not a step outside, so that a saved or exported model takes plain RGB and the
     channel order cannot be forgotten or applied twice.
 
+    Args:
+        scale: factor of the result, above 0.
+
     Call:
-        (B, H, W, 3) RGB, 0…255 → (B, H, W, 3) BGR, about -124…151.
+        (B, H, W, 3) RGB, 0…255 → (B, H, W, 3) BGR, about -124…151 times `scale`.
+
+    Raises:
+        ValueError: `scale` is not above 0.
 
     Example:
         >>> import numpy as np
@@ -23,9 +29,18 @@ class CaffePreprocessing(layers.Layer):
         [[[[-104.0, -117.0, -124.0]]]]
     """
 
+    def __init__(self, scale=1, **kwargs):
+        super().__init__(**kwargs)
+        if not 0 < scale < float("inf"):
+            raise ValueError(f"scale must be a positive number, not {scale!r}.")
+        self.scale = scale
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
     def call(self, images):
         means = ops.convert_to_tensor(_CAFFE_MEANS, dtype=images.dtype)
-        return ops.flip(images, axis=-1) - means
+        return (ops.flip(images, axis=-1) - means) * self.scale
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -9,7 +9,21 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "attach": ["attach_attention"],
         "loading": ["load_model"],
+        "opensalicon": ["OpenSALICON"],
+        "pfa": ["PFA"],
+        "sarn": ["SARN"],
         "vggrga": ["VGGRGA"],
+        "vggssm": ["VGGSSM"],
     },
 )
-__all__ = ["VGGRGA", "attach_attention", "create", "load_model", "names"]
+__all__ = [
+    "PFA",
+    "SARN",
+    "VGGRGA",
+    "VGGSSM",
+    "OpenSALICON",
+    "attach_attention",
+    "create",
+    "load_model",
+    "names",
+]

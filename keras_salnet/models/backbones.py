@@ -16,6 +16,9 @@ DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 # configuration D).
 _VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
+# Name of an encoder's layer: any prefix, and VGG16's name for it.
+_ENCODER_LAYER = r"(?:.+_)?(block\d_conv\d)"
+
 
 def conv3x3(filters, name, initializer="he_normal"):
     """3x3 convolution with ReLU, at the same size, initialised to keep the variance of its input.
@@ -32,7 +35,27 @@ def conv3x3(filters, name, initializer="he_normal"):
     )
 
 
-def vgg16_stages(images, filters=64, after_block=None):
+def check_input_shape(input_shape, multiple, may_vary=False):
+    """A ValueError unless it is (height, width, 3) of multiples, or with `may_vary` of None."""
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
+    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
+        if size is None and may_vary:
+            continue
+        if not isinstance(size, int) or size < multiple or size % multiple:
+            raise ValueError(
+                f"input_shape: the {axis} must be a multiple of {multiple}"
+                f"{', or None for any' if may_vary else ''}, not {size}."
+            )
+
+
+def check_filters(filters):
+    """A ValueError unless it is an int ≥ 1."""
+    if not isinstance(filters, int) or filters < 1:
+        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+
+
+def vgg16_stages(images, filters=64, after_block=None, prefix="", pixel_scale=1):
     """VGG16 without its last pooling and its dense layers.
 
     Args:
@@ -40,20 +63,22 @@ def vgg16_stages(images, filters=64, after_block=None):
         filters: width of the first block; 64 in the paper.
         after_block: function (features, block 1…5) → features, applied to what each block returns
             before its pooling: where attention is put in.
+        prefix: of the layers' names, where a model has several encoders; it ends in ``_``.
+        pixel_scale: factor of the pixels minus their means, which VGG16's weights want to be 1.
 
     Returns:
-        List of the five blocks' features before pooling, at 1/1 … 1/16 of the frame.
+        List of the five blocks' features before pooling, at 1/1 … 1/16 of the frame, rounded up.
     """
-    x = CaffePreprocessing(name="preprocessing")(images)
+    x = CaffePreprocessing(pixel_scale, name=f"{prefix}preprocessing")(images)
     stages = []
     for block, (convolutions, width) in enumerate(_VGG16_BLOCKS, start=1):
         if block > 1:
-            x = layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(x)
+            x = layers.MaxPooling2D(2, padding="same", name=f"{prefix}block{block - 1}_pool")(x)
         for number in range(1, convolutions + 1):
             # The first sees pixels, which spread by about 64 and not by 1.
-            first = keras.initializers.VarianceScaling(2 / 64**2)
+            first = keras.initializers.VarianceScaling(2 / (64 * pixel_scale) ** 2)
             initializer = first if block == number == 1 else "he_normal"
-            x = conv3x3(width * filters, f"block{block}_conv{number}", initializer)(x)
+            x = conv3x3(width * filters, f"{prefix}block{block}_conv{number}", initializer)(x)
         if after_block is not None:
             x = after_block(x, block)
         stages.append(x)
@@ -61,12 +86,12 @@ def vgg16_stages(images, filters=64, after_block=None):
 
 
 def encoder_layers(model):
-    """The layers of a model that hold the weights of its pretrained encoder."""
-    return [layer for layer in model.layers if re.fullmatch(r"block\d_conv\d", layer.name)]
+    """The layers of a model that hold the weights of its pretrained encoder, or encoders."""
+    return [layer for layer in model.layers if re.fullmatch(_ENCODER_LAYER, layer.name)]
 
 
 def load_vgg16_weights(model, source):
-    """Copy VGG16's ImageNet weights into the encoder of `model`, layer by layer, by name.
+    """Copy VGG16's ImageNet weights into each encoder of `model`, layer by layer, by name.
 
     Args:
         model: a model built on `vgg16_stages` with 64 filters.
@@ -77,16 +102,16 @@ def load_vgg16_weights(model, source):
         ConnectionError: the download failed.
         FileNotFoundError, ValueError: no such file, or it is not VGG16's.
     """
-    if model.get_layer("block1_conv1").filters != 64:
+    encoder = encoder_layers(model)
+    if encoder[0].filters != 64:
         raise ValueError(
             f"backbone_weights={source!r} fit filters=64 only; pass backbone_weights=None "
             "(--backbone-weights none) to train a narrower encoder from scratch."
         )
     vgg16 = _pretrained_vgg16(source)
-    for block, (convolutions, _) in enumerate(_VGG16_BLOCKS, start=1):
-        for number in range(1, convolutions + 1):
-            name = f"block{block}_conv{number}"
-            model.get_layer(name).set_weights(vgg16.get_layer(name).get_weights())
+    for layer in encoder:
+        name = re.fullmatch(_ENCODER_LAYER, layer.name)[1]
+        layer.set_weights(vgg16.get_layer(name).get_weights())
 
 
 def _pretrained_vgg16(source):

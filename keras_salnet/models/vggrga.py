@@ -4,13 +4,15 @@ Cao & Jo, "Saliency Prediction with Relation-aware Global Attention Module", IW-
 """
 
 import keras
-from keras import layers
 
 from keras_salnet.layers import attention_names, create_attention
-from keras_salnet.models.backbones import conv3x3, load_vgg16_weights, vgg16_stages
-
-# Width, in units of `filters`, of the convolutions of each decoder stage: 1/16 … 1/1 of the frame.
-_DECODER = ((8, 8, 8), (8, 8, 4), (4, 4, 4), (2, 1), (1, 1))
+from keras_salnet.models.backbones import (
+    check_filters,
+    check_input_shape,
+    load_vgg16_weights,
+    vgg16_stages,
+)
+from keras_salnet.models.decoder import saliency_decoder
 
 # RGA relates all pixels of a stage with one another as long as there are not more than this; they
 # are those of 64 x 64, the largest that the paper attends to.
@@ -89,20 +91,9 @@ def VGGRGA(
     images = keras.Input(tuple(input_shape), name="image")
     stages = vgg16_stages(images, filters, lambda x, block: attend(x, block, "block"))
 
-    x = stages[-1]
-    for stage, widths in zip((5, 4, 3, 2, 1), _DECODER, strict=True):
-        if stage < 5:
-            x = layers.UpSampling2D(2, name=f"decoder{stage}_upsampling")(x)
-            if multi_level_integration and stage > 1:
-                skip = stages[stage - 1]
-                for number in (1, 2, 3):
-                    skip = conv3x3(skip.shape[-1], f"integration{stage}_conv{number}")(skip)
-                x = layers.Concatenate(name=f"decoder{stage}_concatenate")([x, skip])
-        for number, width in enumerate(widths, start=1):
-            x = conv3x3(width * filters, f"decoder{stage}_conv{number}")(x)
-        x = attend(x, stage, "decoder")
-    # float32 also under mixed precision: losses and users need the small values.
-    maps = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
+    maps = saliency_decoder(
+        stages, filters, multi_level_integration, lambda x, stage: attend(x, stage, "decoder")
+    )
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
@@ -113,21 +104,11 @@ def VGGRGA(
 def _check(num_rga, input_shape, filters, attention, max_nodes):
     if num_rga not in range(6):
         raise ValueError(f"num_rga must be one of 0, 1, 2, 3, 4, 5, not {num_rga!r}.")
-    if not isinstance(filters, int) or filters < 1:
-        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+    check_filters(filters)
     if attention not in attention_names():
         raise ValueError(
             f"attention must be one of {', '.join(attention_names())}, not {attention!r}."
         )
     if max_nodes is not None and not attention.startswith("rga_"):
         raise ValueError(f"max_nodes is for RGA; {attention} has no nodes.")
-    if len(input_shape) != 3 or input_shape[2] != 3:
-        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
-    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
-        if size is None:
-            continue
-        if not isinstance(size, int) or size < 16 or size % 16:
-            raise ValueError(
-                f"input_shape: the {axis} must be a multiple of 16 (four poolings), or None for "
-                f"any, not {size}."
-            )
+    check_input_shape(input_shape, 16, may_vary=True)

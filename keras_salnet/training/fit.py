@@ -106,7 +106,8 @@ def train(
         recipe = recipe.replace(backbone_weights=None)
     elif recipe.freeze_encoder and recipe.backbone_weights is None:
         raise ValueError(
-            "freeze_encoder would keep random weights; give --backbone-weights or --init with it."
+            "freeze_encoder would keep random weights; give --backbone-weights or --init with it, "
+            "or --freeze-encoder 0."
         )
     for split in ("train", "val"):
         for sample in dataset[split]:  # raises where there is none, before all files are checked
@@ -408,9 +409,11 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
         callbacks.append(keras.callbacks.CSVLogger(out / "history.csv", append=True))
         if _ON_TENSORFLOW and util.find_spec("tensorboard"):
             callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
+    thaw = min(recipe.freeze_encoder, recipe.epochs)
     if recipe.early_stopping:
         stopping = keras.callbacks.EarlyStopping(
-            patience=recipe.early_stopping, start_from_epoch=recipe.freeze_encoder
+            patience=recipe.early_stopping,
+            start_from_epoch=thaw if thaw < recipe.epochs else 0,
         )
         remembered[stopping] = ["best", "wait"]
         callbacks.append(stopping)
@@ -420,7 +423,6 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
         _cut_history(out / "history.csv", record.epoch)
 
     encoder = encoder_layers(net)
-    thaw = min(recipe.freeze_encoder, recipe.epochs)
     for first, last in ((0, thaw), (thaw, recipe.epochs)):
         begin = max(first, record.epoch)
         if begin >= last:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_salnet.models import VGGRGA
+from keras_salnet.models import PFA, VGGRGA, OpenSALICON
 from keras_salnet.models.backbones import encoder_layers
 
 CONVOLUTIONS = [
@@ -61,6 +61,11 @@ def weight_file(request, original, tmp_path_factory):
     return path
 
 
+def features_of(model, layer, images):
+    output = model.get_layer(layer).output
+    return keras.Model(model.input, output)(images, training=False).numpy()
+
+
 def assert_encoder_is(net, wanted):
     """Weights and features, the latter from the raw image: so preprocessing is right as well."""
     assert len(CONVOLUTIONS) == 13
@@ -69,19 +74,40 @@ def assert_encoder_is(net, wanted):
         for kind, a, b in zip(("kernel", "bias"), ours, theirs, strict=True):
             np.testing.assert_array_equal(a, b, err_msg=f"{name}/{kind}")
 
-    def features(model, images):
-        last = model.get_layer("block5_conv3").output
-        return keras.Model(model.input, last)(images, training=False).numpy()
-
     images = np.random.default_rng(1).uniform(0, 255, (2, *SHAPE)).astype("float32")
-    expected = features(wanted, keras.applications.vgg16.preprocess_input(images.copy()))
+    seen = keras.applications.vgg16.preprocess_input(images.copy())
+    expected = features_of(wanted, "block5_conv3", seen)
     assert expected.std() > 0
     atol = 1e-5 * np.abs(expected).max()
-    np.testing.assert_allclose(features(net, images), expected, rtol=0, atol=atol)
+    ours = features_of(net, "block5_conv3", images)
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=atol)
 
 
 def test_every_layer_gets_its_weights(original, weight_file):
     assert_encoder_is(build(weight_file), original)
+
+
+@pytest.mark.parametrize("pixel_scale", [1, 1 / 255])
+def test_both_streams_get_their_weights(original, weight_file, pixel_scale):
+    """As they are, whatever the scale of the pixels."""
+    shape = (64, 96, 3)  # every pooling of the coarse stream divides it, as VGG16's own need
+    net = OpenSALICON(input_shape=shape, backbone_weights=weight_file, pixel_scale=pixel_scale)
+    images = np.random.default_rng(1).uniform(0, 255, (2, *shape)).astype("float32")
+    halved = images.reshape(2, 32, 2, 48, 2, 3).mean((2, 4))
+    for stream, seen in (("fine", images), ("coarse", halved)):
+        for name in CONVOLUTIONS:
+            ours = net.get_layer(f"{stream}_{name}").get_weights()
+            for a, b in zip(ours, original.get_layer(name).get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=f"{stream}_{name}")
+        seen = keras.applications.vgg16.preprocess_input(seen.copy()) * pixel_scale
+        wanted = features_of(original, "block5_conv3", seen)
+        features = features_of(net, f"{stream}_block5_conv3", images)
+        assert wanted.std() > 0
+        np.testing.assert_allclose(features, wanted, rtol=0, atol=1e-5 * wanted.max())
+
+
+def test_pfa_gets_its_weights(original, weight_file):
+    assert_encoder_is(PFA(input_shape=SHAPE, backbone_weights=weight_file), original)
 
 
 def test_path_may_be_a_string(original, weight_file):
@@ -112,13 +138,23 @@ def test_encoder_layers_are_those_that_are_pretrained(num_rga):
     assert any(name.startswith("block") for name in trained) == (num_rga > 0)
 
 
+def test_encoder_layers_of_both_streams():
+    net = OpenSALICON(input_shape=SHAPE, backbone_weights=None, filters=4)
+    wanted = {f"{stream}_{name}" for stream in ("fine", "coarse") for name in CONVOLUTIONS}
+    assert {layer.name for layer in encoder_layers(net)} == wanted
+    for layer in encoder_layers(net):
+        layer.trainable = False
+    assert {weight.path for weight in net.trainable_weights} == {"saliency/kernel", "saliency/bias"}
+
+
 # Refusals
 
 
 def test_narrow_encoder_takes_no_pretrained_weights(tmp_path):
     for weights in ("imagenet", tmp_path / "vgg16.h5"):
-        with pytest.raises(ValueError, match="fit filters=64 only; pass backbone_weights=None"):
-            build(weights, filters=32)
+        for model in (build, OpenSALICON, PFA):
+            with pytest.raises(ValueError, match="fit filters=64 only; pass backbone_weights=None"):
+                model(backbone_weights=weights, filters=32)
 
 
 def test_missing_weight_file(tmp_path):

@@ -324,10 +324,10 @@ def test_bad_num_rga(num_rga):
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
-        ((120, 128, 3), "height must be a multiple of 16 .*not 120"),
-        ((112, 100, 3), "width must be a multiple of 16 .*not 100"),
-        ((0, 128, 3), "height must be a multiple of 16 .*not 0"),
-        ((112, -16, 3), "width must be a multiple of 16 .*not -16"),
+        ((120, 128, 3), "height must be a multiple of 16.*not 120"),
+        ((112, 100, 3), "width must be a multiple of 16.*not 100"),
+        ((0, 128, 3), "height must be a multiple of 16.*not 0"),
+        ((112, -16, 3), "width must be a multiple of 16.*not -16"),
         ((112.0, 128, 3), "height must be a multiple of 16"),
         ((112, 128), r"must be \(height, width, 3\), not \(112, 128\)"),
         ((112, 128, 1), r"must be \(height, width, 3\), not \(112, 128, 1\)"),
@@ -365,11 +365,11 @@ def test_frame_or_width_too_small_for_rga():
 
 
 def test_create():
-    assert models.names() == ["vggrga"]
+    assert "vggrga" in models.names()
     net = models.create(
         "vggrga", num_rga=0, input_shape=(32, 48, 3), backbone_weights=None, filters=8
     )
     assert net.name == "vggrga"
     assert net.output_shape == (None, 32, 48, 1)
-    with pytest.raises(ValueError, match="no model 'VGGRGA'; there are: vggrga"):
+    with pytest.raises(ValueError, match=r"no model 'VGGRGA'; there are: .*vggrga"):
         models.create("VGGRGA")

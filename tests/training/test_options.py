@@ -102,18 +102,20 @@ def test_the_average_is_validated_and_kept(train, displays, monkeypatch):
     assert loss == pytest.approx(float(rows[best]["val_loss"]), rel=1e-4)
 
 
-def test_training_stops_early_once_nothing_is_frozen(train, displays, tmp_path):
+# Which counts first, and so is the best; two after it are no better.
+@pytest.mark.parametrize(("frozen", "first"), [(2, 3), (8, 1), (9, 1)])
+def test_training_stops_early_once_nothing_is_frozen(frozen, first, displays, train, tmp_path):
+    """Or from the start, where everything stays so."""
     start = tmp_path / "start.weights.h5"
     net = models.create("vggrga", input_shape=(32, 32, 3), backbone_weights=None, **NARROW)
     net.save_weights(start)
     recipe = TINY.replace(
-        early_stopping=2, freeze_encoder=2, epochs=8, schedule="step", learning_rate=1e-12
+        early_stopping=2, freeze_encoder=frozen, epochs=8, schedule="step", learning_rate=1e-12
     )
     run = fit.train(recipe, load_dataset(displays), tmp_path / "run", init=start)
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert len({row["val_loss"] for row in rows}) == 1
-    # The third is the first that counts, and so the best; two after it are no better.
-    assert len(rows) == 5
+    assert len(rows) == first + 2
     assert not (run / fit.RECORD).exists()
 
 
