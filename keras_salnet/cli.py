@@ -360,6 +360,8 @@ def _begin(given):
     recipe = recipe.replace(**changes)
     if "warmup_epochs" in given and recipe.schedule != "cosine":
         raise ValueError("--warmup is for --schedule cosine.")
+    if given.get("strategy") == "multi-worker" and "out" not in given:
+        raise ValueError("--strategy multi-worker: give --out, a folder that all workers see.")
 
     from keras_salnet.data import load_dataset
 

@@ -274,6 +274,11 @@ def test_nobody_says_who_the_workers_are(run_python):
     )
 
 
+def test_workers_are_told_where_the_run_is(displays, capsys):
+    assert main(["train", "--data", str(displays), "--strategy", "multi-worker"]) == 1
+    assert "give --out, a folder that all workers see" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["clip_norm", "accumulate"])
 def test_what_tensorflow_would_do_to_each_device_alone_is_refused(option):
     mirrored = strategy.start("mirrored")
