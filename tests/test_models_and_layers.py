@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+from importlib import util
 
 import cv2
 import keras
@@ -280,13 +281,15 @@ FRESH = """
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_salnet.models import load_model
 
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     inputs = np.load(path.with_suffix(".npy"))
-    np.save(path.with_suffix(".answer.npy"), load_model(path)(inputs, training=False))
+    answer = keras.ops.convert_to_numpy(load_model(path)(inputs, training=False))
+    np.save(path.with_suffix(".answer.npy"), answer)
 """
 
 
@@ -305,6 +308,20 @@ def fresh_answers(run_python, tmp_path_factory):
 @each_quick_case
 def test_saved_model_in_a_fresh_process(case, fresh_answers):
     assert_same(fresh_answers[case], predict(trained(case), case), 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_answer_the_same(backend, run_python, tmp_path):
+    if util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    for number, case in enumerate(MODELS):
+        trained(case).save(tmp_path / f"{number}.keras")
+        np.save(tmp_path / f"{number}.npy", case.inputs())
+    run_python(FRESH, tmp_path, backend=backend)
+    for number, case in enumerate(MODELS):
+        answer = np.load(tmp_path / f"{number}.answer.npy")
+        assert_same(answer, predict(trained(case), case), 1e-4)
 
 
 @each_case
