@@ -242,6 +242,24 @@ def test_mixed_precision(case, half):
     assert {weight.dtype for weight in net.weights} <= {"float32"}
 
 
+@pytest.mark.slow
+@each_model
+def test_mixed_precision_trains_under_xla(case):
+    """As on a GPU, where Keras compiles by XLA."""
+    losses = []
+    for half in ("float32", "mixed_bfloat16"):
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy(half)
+        try:
+            net = case.build()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        net.compile(keras.optimizers.SGD(1e-3), "mean_squared_error", jit_compile=True)
+        x = case.inputs(2)
+        losses.append(net.fit(x, np.zeros_like(x[..., :1]), epochs=2, verbose=0).history["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+
+
 # Configurations
 
 
