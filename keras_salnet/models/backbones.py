@@ -44,7 +44,7 @@ def check_input_shape(input_shape, multiple, may_vary=False):
             continue
         if not isinstance(size, int) or size < multiple or size % multiple:
             raise ValueError(
-                f"input_shape: the {axis} must be a multiple of {multiple}"
+                f"input_shape: the {axis} must be a multiple of {multiple} pixels"
                 f"{', or None for any' if may_vary else ''}, not {size}."
             )
 

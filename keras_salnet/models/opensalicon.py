@@ -80,7 +80,7 @@ def OpenSALICON(
         x = layers.Concatenate(name="concatenate")([fine, coarse])  # (B, H/32, W/32, 16·filters)
     # float32 also under mixed precision: losses and users need the small values.
     x = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
-    maps = _resize(x, images.shape, "saliency_resizing", dtype="float32")
+    maps = _resize(x, images.shape, "saliency_resizing")
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
@@ -88,5 +88,6 @@ def OpenSALICON(
     return model
 
 
-def _resize(x, like, name, **options):
-    return layers.Resizing(*like[1:3], interpolation="bilinear", name=name, **options)(x)
+def _resize(x, like, name):
+    # float32 also under mixed precision: XLA fails on the gradient of resizing halves.
+    return layers.Resizing(*like[1:3], interpolation="bilinear", dtype="float32", name=name)(x)

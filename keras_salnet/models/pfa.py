@@ -104,4 +104,5 @@ def _convolve(x, filters, size, name):
 def _enlarge(x, factor, name):
     if factor == 1:
         return x
-    return layers.UpSampling2D(factor, interpolation="bilinear", name=name)(x)
+    # float32 also under mixed precision: XLA fails on the gradient of resizing halves.
+    return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name=name)(x)

@@ -151,8 +151,8 @@ def test_defaults_are_the_reports():
         ({"streams": ("fine", "medium")}, "streams must be some of fine, coarse, not"),
         ({"filters": 0}, "filters must be a positive integer, not 0"),
         ({"pixel_scale": 0}, "pixel_scale must be a positive number, not 0"),
-        ({"input_shape": (75, 100, 3)}, "height must be a multiple of 2, not 75"),
-        ({"input_shape": (None, None, 3)}, "height must be a multiple of 2, not None"),
+        ({"input_shape": (75, 100, 3)}, "height must be a multiple of 2 pixels, not 75"),
+        ({"input_shape": (None, None, 3)}, "height must be a multiple of 2 pixels, not None"),
     ],
 )
 def test_refuses(arguments, reason):
