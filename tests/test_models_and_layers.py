@@ -349,7 +349,7 @@ def test_saved_model_in_a_fresh_process(case, fresh_answers):
 
 
 @each_quick_case
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_saved_model_on_another_backend(case, backend, fresh_answers):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
