@@ -158,6 +158,9 @@ def resume(run, *, track=no_progress):
     """
     run = Path(run)
     recipe, config = _read_config(run)
+    if (run / "model.keras").exists():
+        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
+        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     (backend,) = config["versions"].keys() & {"tensorflow", "jax", "torch"}
     if keras.backend.backend() != backend:
         raise ValueError(f"{run}: began on another backend; resume with KERAS_BACKEND={backend}.")
@@ -168,9 +171,6 @@ def resume(run, *, track=no_progress):
 
 def _go_on(run, recipe, config, devices, track):
     """`resume`, of a run that is locked."""
-    if (run / "model.keras").exists():
-        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
-        raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     if config["versions"] != _versions():
         logger.warning("%s began with other versions: %s", run, config["versions"])
     if config["data"] is None:
