@@ -143,10 +143,11 @@ def predict(net, case, batch=3):
 
 
 def assert_same(ours, wanted, tolerance):
-    """Relative to the spread of the wanted values."""
+    """Relative to the spread of the wanted values, or to what float32 can tell apart."""
     wanted = np.asarray(wanted, "float64")
     assert wanted.std() > 0
-    np.testing.assert_allclose(ours, wanted, rtol=0, atol=tolerance * np.ptp(wanted))
+    atol = max(tolerance * np.ptp(wanted), 4 * np.finfo("float32").eps * abs(wanted).max())
+    np.testing.assert_allclose(ours, wanted, rtol=0, atol=atol)
 
 
 # Completeness

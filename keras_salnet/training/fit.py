@@ -159,7 +159,8 @@ def resume(run, *, track=no_progress):
     run = Path(run)
     recipe, config = _read_config(run)
     if (run / "model.keras").exists():
-        (run / RECORD).unlink(missing_ok=True)  # killed just before the end
+        with locked(run):  # and its file goes, which a process killed just before the end leaves
+            (run / RECORD).unlink(missing_ok=True)
         raise ValueError(f"{run}: this run is finished; there is nothing to resume.")
     (backend,) = config["versions"].keys() & {"tensorflow", "jax", "torch"}
     if keras.backend.backend() != backend:
