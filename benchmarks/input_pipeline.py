@@ -100,7 +100,7 @@ def read_samples(arguments, kind):
 # The loaders: each an endless iterator over batches {image, density}
 
 
-def tf_data(arguments, kind, augment=False):
+def tf_data(arguments, kind, augment=None):
     limit_tensorflow(arguments.threads)
     from keras_salnet.data import pipeline
 
@@ -143,7 +143,7 @@ def py_dataset(arguments, kind):
         fit="stretch",
         batch_size=arguments.batch,
         seed=0,
-        augment=False,
+        augment=None,
     )
     return (batches[step] for step in itertools.count())
 
@@ -170,7 +170,7 @@ def file_batches(arguments):
 
     samples = read_samples(arguments, "files")
     for epoch in itertools.count():
-        order, _ = draw_epoch(0, epoch, len(samples), augment=False)
+        order, _ = draw_epoch(0, epoch, len(samples), augment=None)
         for start in range(0, len(samples), arguments.batch):
             chosen = [samples[i] for i in order[start : start + arguments.batch]]
             yield [(str(sample.image), str(sample.density)) for sample in chosen]
@@ -243,7 +243,7 @@ def augmentation_side(arguments):
 
     batch = {
         name: tf.convert_to_tensor(value)
-        for name, value in next(tf_data(arguments, "shards", augment=True)).items()
+        for name, value in next(tf_data(arguments, "shards", augment="gaze")).items()
     }
     layer = Augment()
     augment = tf.function(lambda batch: layer(batch, training=True), jit_compile=True)
@@ -257,7 +257,7 @@ def augmentation_side(arguments):
 
 def step_side(arguments, model, source):
     """Seconds of a training step, and which of them it waits for the next batch."""
-    batches = tf_data(arguments, source, augment=True)
+    batches = tf_data(arguments, source, augment="gaze")
     import keras
 
     from keras_salnet import losses, models

@@ -17,7 +17,15 @@ from pathlib import Path
 from keras_salnet import __version__
 from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.registry import names
-from keras_salnet.training.recipes import SCHEDULES, STRATEGIES, recipe_for
+from keras_salnet.training.recipes import (
+    AUGMENTATIONS,
+    LOSSES,
+    OPTIMIZERS,
+    RECIPES,
+    SCHEDULES,
+    STRATEGIES,
+    recipe_for,
+)
 
 RUNS = Path("runs")
 
@@ -148,6 +156,12 @@ def _add_train(commands):
     parser.add_argument(
         "--model", choices=names(), help="which model (default: vggrga)", **_OPTIONAL
     )
+    parser.add_argument(
+        "--recipe",
+        choices=RECIPES,
+        help="train as another model is trained (default: as the model's own paper has it)",
+        **_OPTIONAL,
+    )
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…5", **_OPTIONAL)
     parser.add_argument(
         "--attention",
@@ -172,6 +186,13 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs", **_OPTIONAL)
+    parser.add_argument(
+        "--max-time",
+        type=_minutes,
+        metavar="MINUTES",
+        help="end after it, if the epochs have not; 'none' for no such end",
+        **_OPTIONAL,
+    )
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step", **_OPTIONAL)
     parser.add_argument(
         "--input-size",
@@ -180,7 +201,18 @@ def _add_train(commands):
         help="network's frame, such as 256 or 240x320 (height x width), multiples of 16",
         **_OPTIONAL,
     )
-    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="of Adam", **_OPTIONAL)
+    parser.add_argument("--loss", choices=LOSSES, help="what is made small", **_OPTIONAL)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="how", **_OPTIONAL)
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="before it falls", **_OPTIONAL
+    )
+    parser.add_argument(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="times the learning rate, the part of each weight that a step takes away",
+        **_OPTIONAL,
+    )
     parser.add_argument(
         "--schedule",
         choices=SCHEDULES,
@@ -234,6 +266,13 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument(
+        "--frozen-stages",
+        type=int,
+        metavar="N",
+        help="never train the encoder's first N stages, from the image on",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
         "--backbone-weights",
         metavar="WEIGHTS",
         help="of the encoder: 'imagenet', a file, or 'none'",
@@ -241,8 +280,12 @@ def _add_train(commands):
     )
     parser.add_argument(
         "--augment",
-        action=argparse.BooleanOptionalAction,
-        help="flip, rotate, crop and recolour the training images",
+        nargs="?",
+        choices=(*AUGMENTATIONS, "none"),
+        const="gaze",
+        metavar="|".join((*AUGMENTATIONS, "none")),
+        help="flip, rotate, crop and recolour the training images, as far as gaze (the default "
+        "without a name) or objects bear it",
         **_OPTIONAL,
     )
     parser.add_argument(
@@ -321,13 +364,17 @@ def _size(text):
     return int(parts[0]), int(parts[-1])
 
 
+def _minutes(text):
+    return None if text == "none" else float(text)
+
+
 def _train(arguments, parser):
     given = {name: value for name, value in vars(arguments).items() if name != "command"}
     if "resume" in given and len(given) > 1:
         flags = {action.dest: action.option_strings[0] for action in parser._actions}
         others = ", ".join(flags[name] for name in given if name != "resume")
         parser.error(f"--resume goes on as the run began; leave out {others}")
-    run = _resume(given["resume"]) if "resume" in given else _begin(given)
+    run = _resume(given["resume"]) if "resume" in given else _begin(given, parser.error)
     print(_training_summary(run))
 
 
@@ -338,17 +385,20 @@ def _resume(run):
     return fit.resume(run, track=_training_progress())
 
 
-def _begin(given):
-    data = _weighted(given.get("data", ["popout"]), given.get("weights"))
-    recipe = recipe_for(given.get("model", "vggrga"), data)
+def _begin(given, misused):
+    data = _weighted(given.get("data", ["popout"]), given.get("weights"), misused)
+    model = given.get("model") or RECIPES[given.get("recipe", "vggrga")].model
+    recipe = recipe_for(model, data, given.get("recipe"))
     if "init" in given:
         recipe = recipe.replace(**_shape_of_run(given["init"]))
     changes = _among(
         given,
         *("epochs", "batch_size", "input_size", "augment", "learning_rate", "schedule"),
         *("warmup_epochs", "encoder_rate", "freeze_encoder", "accumulate", "clip_norm", "ema"),
-        "early_stopping",
+        *("early_stopping", "max_time", "loss", "optimizer", "weight_decay", "frozen_stages"),
     )
+    if changes.get("augment") == "none":
+        changes["augment"] = None
     changes["model_args"] = _among(given, "num_rga", "attention")
     if "backbone_weights" in given:
         weights = given["backbone_weights"]
@@ -359,9 +409,9 @@ def _begin(given):
         )
     recipe = recipe.replace(**changes)
     if "warmup_epochs" in given and recipe.schedule != "cosine":
-        raise ValueError("--warmup is for --schedule cosine.")
+        misused("--warmup is for --schedule cosine")
     if given.get("strategy") == "multi-worker" and "out" not in given:
-        raise ValueError("--strategy multi-worker: give --out, a folder that all workers see.")
+        misused("--strategy multi-worker: give --out, a folder that all workers see")
 
     from keras_salnet.data import load_dataset
 
@@ -388,13 +438,11 @@ def _training_progress():
     return _progress(Console(stderr=True))
 
 
-def _weighted(data, weights):
+def _weighted(data, weights, misused):
     """What `load_dataset` takes: one name, or a list with each as many times as its weight."""
     weights = weights or [1] * len(data)
     if len(weights) != len(data):
-        raise ValueError(
-            f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}."
-        )
+        misused(f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}")
     data = [name for name, weight in zip(data, weights, strict=True) for _ in range(weight)]
     return data[0] if len(data) == 1 else data
 
@@ -406,8 +454,7 @@ def _shape_of_run(init):
     run, config = run_config(init)
     if run is None:
         return {}
-    kept = {name: config["recipe"][name] for name in ("model", "model_args", "input_size", "fit")}
-    return {**kept, "input_size": tuple(kept["input_size"])}
+    return _among(config["recipe"], "model", "model_args", "input_size", "fit")
 
 
 def _training_summary(out):

@@ -1,4 +1,4 @@
-"""`ScaledAdam` against Keras's Adam: one of its own for each learning rate."""
+"""Scaled optimizers against Keras's: one of its own for each learning rate."""
 
 from importlib import util
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_salnet.training.optimizer import ScaledAdam
+from keras_salnet.training.optimizer import ScaledAdam, ScaledSGD
 
 SHAPES = [(3,), (2, 4), (), (5,)]
 ALL, SCALED, OTHERS = [0, 1, 2, 3], [1, 3], [0, 2]
@@ -49,16 +49,24 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
         return self.schedule(step) * self.factor
 
 
+OPTIMIZERS = [
+    (ScaledAdam, keras.optimizers.Adam, {}),
+    (ScaledSGD, keras.optimizers.SGD, {"momentum": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("scaled", "plain", "options"), OPTIMIZERS)
 @pytest.mark.parametrize("factor", [0.1, 0.5, 3.0])
 @pytest.mark.parametrize("rate", [RATE, SCHEDULE])
-def test_a_factor_is_a_learning_rate_of_its_own(rate, factor):
+def test_a_factor_is_a_learning_rate_of_its_own(rate, factor, scaled, plain, options):
     changed = variables()
-    ours = after_steps(scaled_adam(rate, changed, factor), changed)
+    chosen = [changed[i] for i in SCALED]
+    ours = after_steps(scaled(rate, chosen, factor, **options), changed)
 
     expected = variables()
-    after_steps(keras.optimizers.Adam(rate), expected, OTHERS)
+    after_steps(plain(rate, **options), expected, OTHERS)
     rate = rate * factor if rate is RATE else Scaled(rate, factor)
-    after_steps(keras.optimizers.Adam(rate), expected, SCALED)
+    after_steps(plain(rate, **options), expected, SCALED)
     for a, b, before in zip(ours, expected, variables(), strict=True):
         assert np.all(a != before.numpy())
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-5)

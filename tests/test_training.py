@@ -31,7 +31,9 @@ from keras_salnet.training.recipes import POPOUT, RECIPES, Recipe
 from keras_salnet.training.strategy import OneDevice
 
 NARROW = {"num_rga": 0, "filters": 8}  # graphs without attention trace in half the time
-TINY = POPOUT.replace(model_args={"num_rga": 1, "filters": 8}, epochs=2, batch_size=4, augment=True)
+TINY = POPOUT.replace(
+    model_args={"num_rga": 1, "filters": 8}, epochs=2, batch_size=4, augment="gaze"
+)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +56,7 @@ def images(displays):
     return sorted((displays / "images" / "test").iterdir())
 
 
-def fit_weights(dataset, seed=0, augment=True, **compile_args):
+def fit_weights(dataset, seed=0, augment="gaze", **compile_args):
     """Weights and history after an epoch."""
     keras.utils.set_random_seed(seed)
     net = models.create("vggrga", input_shape=(64, 64, 3), backbone_weights=None, **NARROW)
@@ -104,7 +106,7 @@ def test_loss_is_the_weighted_sum_of_the_metrics(run):
 
 def test_config_says_how_to_repeat_the_run(run, displays):
     config = json.loads((run / "config.json").read_text())
-    recipe = Recipe(**{**config["recipe"], "input_size": tuple(config["recipe"]["input_size"])})
+    recipe = Recipe(**config["recipe"])
     assert recipe == TINY
     assert config["data"] == str(displays)
     assert config["seed"] == 0
@@ -152,7 +154,7 @@ def test_training_learns_two_displays(displays):
         weighted_metrics=losses.streaming_metrics(),
     )
     batches = pipeline.training_batches(
-        samples, (128, 128), fit="stretch", batch_size=2, seed=0, augment=False
+        samples, (128, 128), fit="stretch", batch_size=2, seed=0, augment=None
     )
     history = graph.fit(batches, epochs=8, steps_per_epoch=12, verbose=0, shuffle=False)
     assert history.history["cc"][-1] > 0.95
@@ -315,16 +317,19 @@ class RecordingGraph:
     """Stands for the training graph: keeps how it is compiled and fitted, and trains nothing."""
 
     diverges_from = None
+    stop_training = False
 
     def __init__(self, net):
         self.net = net
         self.parts = []
 
-    def compile(self, optimizer, **options):
+    def compile(self, optimizer, loss, **options):
         frozen = {layer.name for layer in self.net.layers if not layer.trainable}
         self.optimizer, self.trainable_variables = optimizer, self.net.trainable_variables
         self.parts.append(
-            SimpleNamespace(optimizer=optimizer, frozen=frozen, trained=self.trainable_variables)
+            SimpleNamespace(
+                optimizer=optimizer, loss=loss, frozen=frozen, trained=self.trainable_variables
+            )
         )
 
     def fit(self, batches, initial_epoch, epochs, callbacks, **options):
@@ -374,8 +379,53 @@ def test_the_encoder_is_frozen_for_the_first_epochs(parts_of, epochs, freeze, pa
         assert part.frozen in (set(), encoder)
         # What an uninterrupted run would see in these epochs.
         given = {key: part.batches[key] for key in ("first_epoch", "seed", "batch_size", "augment")}
-        assert given == {"first_epoch": part.first, "seed": 3, "batch_size": 4, "augment": False}
+        assert given == {"first_epoch": part.first, "seed": 3, "batch_size": 4, "augment": None}
     assert all(layer.trainable for layer in net.layers)
+
+
+def test_first_stages_are_never_trained(parts_of):
+    net, (thawing, rest) = parts_of(SLOWED.replace(epochs=2, freeze_encoder=1, frozen_stages=2))
+    first = {layer.name for layer in net.layers if layer.name.startswith(("block1_c", "block2_c"))}
+    assert len(first) == 4
+    assert rest.frozen == first < thawing.frozen
+    assert all(layer.trainable for layer in net.layers)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "alphas", "parts"),
+    [
+        (4, (1.0, 0.7), [(0, 2, 1.0), (2, 4, 0.7)]),
+        (3, (1.0, 0.7), [(0, 2, 1.0), (2, 3, 0.7)]),
+        (1, (1.0, 0.7), [(0, 1, 1.0)]),
+        (4, (0.5, 0.5), [(0, 4, 0.5)]),
+    ],
+)
+def test_alpha_falls_half_way(parts_of, monkeypatch, epochs, alphas, parts):
+    """And of what was best by the old one nothing counts."""
+    bests = []
+
+    def on_epoch_end(self, epoch, logs):
+        bests.append(self.best)
+        self.best = 1.0
+
+    monkeypatch.setattr(BestWeights, "on_epoch_end", on_epoch_end)
+    recipe = SLOWED.replace(loss="edge_hold", epochs=epochs, alpha=alphas)
+    _, ours = parts_of(recipe)
+    assert [(part.first, part.last, part.loss.alpha) for part in ours] == parts
+    assert bests == [np.inf] * len(parts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss"),
+    [
+        ({"kl": 1.0, "sim": -2.0}, losses.SaliencyLoss(1.0, -1.0, -2.0)),
+        ({"loss": "cross_entropy"}, losses.CrossEntropy()),
+    ],
+)
+def test_the_loss_is_the_recipes(parts_of, changes, loss):
+    _, (part,) = parts_of(SLOWED.replace(**changes))
+    assert type(part.loss) is type(loss)
+    assert part.loss.get_config() == loss.get_config()
 
 
 def test_a_loss_that_diverges_after_the_thaw_is_told(parts_of, monkeypatch):
@@ -590,7 +640,7 @@ def test_evaluation_scores_a_trained_model(run, displays, images):
 def test_commands_in_a_row(displays, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RECIPES, "vggrga", TINY)
-    assert main(["train", "--data", str(displays), "--epochs", "1", "--no-augment"]) == 0
+    assert main(["train", "--data", str(displays), "--epochs", "1", "--augment", "none"]) == 0
     assert "Trained: runs/" in capsys.readouterr().out
     assert main(["evaluate", "--json", "scores.json"]) == 0
     printed = capsys.readouterr().out

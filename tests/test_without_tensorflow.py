@@ -64,7 +64,7 @@ RECIPE = {
     "input_size": (64, 64),
     "epochs": 2,
     "batch_size": 2,
-    "augment": True,
+    "augment": "gaze",
 }
 
 

@@ -1,15 +1,28 @@
 """Augmentation: drawn on the host from (seed, epoch, sample), applied on the device."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 from keras import layers, ops
 
-# Half-widths of the uniform draws.
-_ROTATION = np.deg2rad(10.0)
-_MIN_CROP = 0.75  # smallest crop, as a part of the frame's side
-_BRIGHTNESS = 20.0  # grey levels
-_CONTRAST = 0.25
-_SATURATION = 0.25
+
+class Ranges(NamedTuple):
+    """How far augmentation goes: half-widths of uniform draws, but for `min_crop`."""
+
+    rotation: float  # degrees
+    min_crop: float  # smallest crop, as a part of the frame's side; the largest is 1
+    brightness: float  # grey levels
+    contrast: float  # of a factor around 1
+    saturation: float
+
+
+# Where people look depends on how a scene lies and is lit, and so is changed less than objects,
+# whose ranges are those of PFA (Zhao & Wu, CVPR 2019).
+RANGES = {
+    "gaze": Ranges(rotation=10, min_crop=0.75, brightness=20, contrast=0.25, saturation=0.25),
+    "objects": Ranges(rotation=25, min_crop=0.875, brightness=20, contrast=0.5, saturation=0),
+}
 
 WARP_SIZE = 9
 
@@ -28,44 +41,48 @@ def draw_epoch(seed, epoch, samples, augment):
     Args:
         seed, epoch: ints ≥ 0.
         samples: int, the number of samples.
-        augment: draw warps, else the identity.
+        augment: name in `RANGES`, or None for the identity.
 
     Returns:
         ((n,) int64 permutation of the samples, (n, 9) float32 warps in that order).
     """
     order = np.random.default_rng((0, seed, epoch)).permutation(samples)
-    warps = draw_warps(seed, epoch, order) if augment else np.tile(identity_warp(), (samples, 1))
-    return order, warps
+    if augment is None:
+        return order, np.tile(identity_warp(), (samples, 1))
+    return order, draw_warps(seed, epoch, order, augment)
 
 
-def draw_warps(seed, epoch, samples):
+def draw_warps(seed, epoch, samples, augment="gaze"):
     """Draw what augmentation does to each sample in one epoch, whatever their order.
 
     Args:
         seed, epoch: ints ≥ 0.
         samples: (n,) ints, the samples' places in the dataset.
+        augment: name in `RANGES`.
 
     Returns:
         (n, 9) float32: the affine map from output to input, (a b c; d e f) in pixels from the
         frame's centre with the shifts c and f in half frames, then brightness in grey levels,
         contrast and saturation as factors.
     """
-    return np.stack([_draw_warp(np.random.default_rng((1, seed, epoch, i))) for i in samples])
+    draws = (np.random.default_rng((1, seed, epoch, sample)) for sample in samples)
+    return np.stack([_draw_warp(rng, RANGES[augment]) for rng in draws])
 
 
-def _draw_warp(rng):
+def _draw_warp(rng, ranges):
     flip = rng.choice([-1.0, 1.0])
-    angle = rng.uniform(-_ROTATION, _ROTATION)
-    crop = rng.uniform(_MIN_CROP, 1.0)
+    rotation = np.deg2rad(ranges.rotation)
+    angle = rng.uniform(-rotation, rotation)
+    crop = rng.uniform(ranges.min_crop, 1.0)
     shift_x, shift_y = rng.uniform(crop - 1, 1 - crop, size=2)
     cos, sin = crop * np.cos(angle), crop * np.sin(angle)
     return np.array(
         [
             *(flip * cos, -sin, shift_x),
             *(flip * sin, cos, shift_y),
-            rng.uniform(-_BRIGHTNESS, _BRIGHTNESS),
-            rng.uniform(1 - _CONTRAST, 1 + _CONTRAST),
-            rng.uniform(1 - _SATURATION, 1 + _SATURATION),
+            rng.uniform(-ranges.brightness, ranges.brightness),
+            rng.uniform(1 - ranges.contrast, 1 + ranges.contrast),
+            rng.uniform(1 - ranges.saturation, 1 + ranges.saturation),
         ],
         np.float32,
     )

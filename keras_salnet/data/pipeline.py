@@ -32,7 +32,7 @@ def training_batches(
         fit: ``"stretch"`` or ``"pad"``.
         batch_size: int ≥ 1.
         seed: int ≥ 0.
-        augment: draw warps, else the identity.
+        augment: name in `augmentation.RANGES`, to draw warps; or None.
         first_epoch: int ≥ 0.
         sharing: `Sharing`; an epoch leaves out what the devices cannot share evenly, other samples
             every time.

@@ -17,7 +17,7 @@ DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 _VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
 # Name of an encoder's layer: any prefix, and VGG16's name for it.
-_ENCODER_LAYER = r"(?:.+_)?(block\d_conv\d)"
+_ENCODER_LAYER = r"(?:.+_)?(block(\d)_conv\d)"
 
 
 def conv3x3(filters, name, initializer="he_normal"):
@@ -85,9 +85,10 @@ def vgg16_stages(images, filters=64, after_block=None, prefix="", pixel_scale=1)
     return stages
 
 
-def encoder_layers(model):
-    """The layers of a model that hold the weights of its pretrained encoder, or encoders."""
-    return [layer for layer in model.layers if re.fullmatch(_ENCODER_LAYER, layer.name)]
+def encoder_layers(model, stages=5):
+    """The layers of the first stages of a model's pretrained encoder, or encoders, with weights."""
+    found = ((re.fullmatch(_ENCODER_LAYER, layer.name), layer) for layer in model.layers)
+    return [layer for match, layer in found if match and int(match[2]) <= stages]
 
 
 def load_vgg16_weights(model, source):

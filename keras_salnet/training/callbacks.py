@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import time
 
 import h5py
 import keras
@@ -77,7 +78,7 @@ class StopAtNaN(keras.callbacks.Callback):
             self._stop("validation loss", f"after epoch {epoch + 1}")
 
     def _stop(self, what, where):
-        if self.best.best < math.inf:
+        if self.best.path.exists():
             kept = f"The best weights before are in {self.best.path}."
         else:
             kept = "No weights are kept: no epoch was finished."
@@ -85,6 +86,31 @@ class StopAtNaN(keras.callbacks.Callback):
             f"the {what} became NaN or infinite {where}. {kept} Try a smaller --learning-rate, "
             "--clip-norm, or no --mixed-precision."
         )
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Stop training, at a batch, when it has taken so long.
+
+    Its `spent` are the seconds so far, those of earlier processes included that worked on the run.
+
+    Args:
+        seconds: number above 0.
+    """
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+        self.spent = 0.0
+
+    def on_train_begin(self, logs=None):
+        self._seen = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        self.spent += now - self._seen
+        self._seen = now
+        if self.spent >= self.seconds:
+            self.model.stop_training = True
 
 
 class ResumeRecord(keras.callbacks.Callback):

@@ -5,13 +5,16 @@ import dataclasses
 import errno
 import hashlib
 import importlib
+import itertools
 import json
 import logging
+import math
 import os
 import platform
 import sys
 from importlib import util
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
@@ -24,11 +27,11 @@ from keras_salnet.data.integrity import check, no_progress
 from keras_salnet.files import atomic, remove_drafts
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
-from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
+from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN, TimeLimit
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
 from keras_salnet.training.lock import locked
-from keras_salnet.training.optimizer import ScaledAdam
+from keras_salnet.training.optimizer import ScaledAdam, ScaledSGD
 from keras_salnet.training.recipes import Recipe
 from keras_salnet.training.strategy import start
 
@@ -104,11 +107,13 @@ def train(
     if init is not None:
         init = str(Path(init).expanduser().absolute())
         recipe = recipe.replace(backbone_weights=None)
-    elif recipe.freeze_encoder and recipe.backbone_weights is None:
-        raise ValueError(
-            "freeze_encoder would keep random weights; give --backbone-weights or --init with it, "
-            "or --freeze-encoder 0."
-        )
+    elif recipe.backbone_weights is None:
+        for name in ("freeze_encoder", "frozen_stages"):
+            if getattr(recipe, name):
+                raise ValueError(
+                    f"{name} would keep random weights; give --backbone-weights or --init with it, "
+                    f"or --{name.replace('_', '-')} 0."
+                )
     for split in ("train", "val"):
         for sample in dataset[split]:  # raises where there is none, before all files are checked
             sample.refuse_another(recipe.input_size, recipe.fit)
@@ -219,10 +224,9 @@ def _read_config(run):
         raise FileNotFoundError(f"{run}: is no run folder; it has no config.json.")
     try:
         config = json.loads(file.read_text("utf-8"))
-        recipe = {**config["recipe"], "input_size": tuple(config["recipe"]["input_size"])}
         if missing := _SETTINGS - config.keys():
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        return Recipe(**recipe), config
+        return Recipe(**config["recipe"]), config
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file}: not the settings of a run that can be resumed: {error}"
@@ -365,13 +369,17 @@ def learning_rate_schedule(recipe, steps):
             warmup_target=rate if warmup else None,
             warmup_steps=warmup,
         )
-    ends = range(recipe.decay_every, recipe.epochs, recipe.decay_every)
-    if not ends:
+    if recipe.decay_steps:
+        every = recipe.decay_steps
+    elif recipe.decay_every < 1:
+        every = math.ceil(recipe.decay_every * recipe.epochs) * steps
+    else:
+        every = round(recipe.decay_every * steps)
+    if every >= total:
         return rate
-    # Keras counts a boundary's own step to what is before it.
-    boundaries = [epoch * steps - 1 for epoch in ends]
-    values = [rate * recipe.decay_factor**times for times in range(len(ends) + 1)]
-    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
+    return keras.optimizers.schedules.ExponentialDecay(
+        rate, every, recipe.decay_factor, staircase=True
+    )
 
 
 def _from(schedule, first_step):
@@ -389,7 +397,7 @@ class _From(LearningRateSchedule):
 
 
 def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
-    """Fit, in two parts where the encoder is frozen at first; what is done already is left out."""
+    """Fit, in the parts that a recipe has; what is done already is left out."""
     samples, size, sharing = dataset["train"], recipe.batch_size, devices.sharing
     batches = {"frame": recipe.input_size, "fit": recipe.fit, "batch_size": size}
     batches["sharing"] = sharing
@@ -399,7 +407,7 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
     rate = learning_rate_schedule(recipe, steps)
 
     def images(epoch, batch):
-        order, _ = draw_epoch(seed, epoch, len(samples), augment=False)
+        order, _ = draw_epoch(seed, epoch, len(samples), augment=None)
         order = order[: sharing.even(len(samples))]
         return [samples[i].name for i in order[batch * size : (batch + 1) * size]]
 
@@ -410,30 +418,35 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
         callbacks.append(keras.callbacks.CSVLogger(out / "history.csv", append=True))
         if _ON_TENSORFLOW and util.find_spec("tensorboard"):
             callbacks.append(keras.callbacks.TensorBoard(out / "logs"))
-    thaw = min(recipe.freeze_encoder, recipe.epochs)
+    parts = _parts(recipe)
     if recipe.early_stopping:
         stopping = keras.callbacks.EarlyStopping(
-            patience=recipe.early_stopping,
-            start_from_epoch=thaw if thaw < recipe.epochs else 0,
+            patience=recipe.early_stopping, start_from_epoch=parts[-1].first
         )
         remembered[stopping] = ["best", "wait"]
         callbacks.append(stopping)
+    if recipe.max_time:
+        limit = TimeLimit(60 * recipe.max_time)
+        remembered[limit] = ["spent"]
+        callbacks.append(limit)
     record = ResumeRecord(out / RECORD, remembered, devices)
     callbacks.append(record)
     if devices.is_chief:
         _cut_history(out / "history.csv", record.epoch)
 
-    encoder = encoder_layers(net)
-    for first, last in ((0, thaw), (thaw, recipe.epochs)):
-        begin = max(first, record.epoch)
-        if begin >= last:
+    encoder, frozen = encoder_layers(net), encoder_layers(net, recipe.frozen_stages)
+    for part in parts:
+        begin = max(part.first, record.epoch)
+        if begin >= part.last:
             continue
         for layer in encoder:
-            layer.trainable = first >= thaw
+            layer.trainable = not (part.freezes_encoder or layer in frozen)
+        if begin == part.first and part.is_other_loss:
+            best.best = math.inf  # was of values that do not compare
         # What is trained, and so its optimizer, is fixed when a model is compiled.
         graph.compile(
-            optimizer=_adam(_from(rate, first * steps), encoder, recipe),
-            loss=losses.SaliencyLoss(recipe.kl, recipe.cc, recipe.sim),
+            optimizer=_optimizer(_from(rate, part.first * steps), encoder, recipe),
+            loss=part.loss,
             weighted_metrics=losses.streaming_metrics(),
             jit_compile=jit,
         )
@@ -449,7 +462,7 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
                 )
             ),
             initial_epoch=begin,
-            epochs=last,
+            epochs=part.last,
             steps_per_epoch=steps,
             shuffle=False,  # the batches are shuffled already
             validation_data=devices.distribute(
@@ -459,10 +472,41 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
             callbacks=swap + callbacks,
             verbose=("auto" if sys.stdout.isatty() else 2) if devices.is_chief else 0,
         )
+        if graph.stop_training:
+            break
     if record.epoch < recipe.epochs:
         record.write(graph, recipe.epochs)
     for layer in encoder:
         layer.trainable = True
+
+
+class _Part(NamedTuple):
+    """Epochs that are trained in one go: ``first`` … ``last - 1``."""
+
+    first: int
+    last: int
+    freezes_encoder: bool
+    loss: keras.losses.Loss
+    is_other_loss: bool  # than that of the part before
+
+
+def _parts(recipe):
+    """A training's parts: until the encoder thaws, and until α falls."""
+    epochs, thaw, half = recipe.epochs, recipe.freeze_encoder, math.ceil(recipe.epochs / 2)
+    falls = recipe.loss == "edge_hold" and recipe.alpha[0] != recipe.alpha[1]
+    cuts = {cut for cut in (0, thaw, half if falls else 0) if cut < epochs}
+    return [
+        _Part(first, last, first < thaw, _loss(recipe, first >= half), falls and first == half)
+        for first, last in itertools.pairwise(sorted({*cuts, epochs}))
+    ]
+
+
+def _loss(recipe, second_half):
+    if recipe.loss == "saliency":
+        return losses.SaliencyLoss(recipe.kl, recipe.cc, recipe.sim)
+    if recipe.loss == "cross_entropy":
+        return losses.CrossEntropy()
+    return losses.EdgeHoldLoss(recipe.alpha[second_half])
 
 
 def _cut_history(path, epochs):
@@ -473,17 +517,22 @@ def _cut_history(path, epochs):
             draft.write_bytes(b"".join(lines[: epochs + 1] if epochs else []))
 
 
-def _adam(rate, encoder, recipe):
+def _optimizer(rate, encoder, recipe):
     options = {
+        "weight_decay": recipe.weight_decay or None,
         "global_clipnorm": recipe.clip_norm,
         "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
         "use_ema": recipe.ema is not None,
         "ema_momentum": recipe.ema,
     }
+    plain, scaled = keras.optimizers.Adam, ScaledAdam
+    if recipe.optimizer == "sgd":
+        plain, scaled = keras.optimizers.SGD, ScaledSGD
+        options["momentum"] = 0.9
     if recipe.encoder_rate == 1:
-        return keras.optimizers.Adam(rate, **options)
+        return plain(rate, **options)
     weights = [weight for layer in encoder for weight in layer.weights]
-    return ScaledAdam(rate, weights, recipe.encoder_rate, **options)
+    return scaled(rate, weights, recipe.encoder_rate, **options)
 
 
 @contextlib.contextmanager

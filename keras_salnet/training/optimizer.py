@@ -1,9 +1,24 @@
-"""Adam with another learning rate for the encoder."""
+"""Keras's optimizers with another learning rate for some of the variables."""
 
 import keras
 
 
-class ScaledAdam(keras.optimizers.Adam):
+class _Scaled:
+    def __init__(self, learning_rate, variables, factor, **options):
+        super().__init__(learning_rate, **options)
+        self._scaled = {id(variable) for variable in variables}
+        self.factor = factor
+
+    def build(self, variables):
+        super().build(variables)
+        self._factors = [self.factor if id(v) in self._scaled else 1.0 for v in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        factor = self._factors[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * factor)
+
+
+class ScaledAdam(_Scaled, keras.optimizers.Adam):
     """Adam whose learning rate is multiplied by a factor for some of the variables.
 
     Scaling their gradients instead would do nothing: Adam divides it out.
@@ -21,15 +36,6 @@ class ScaledAdam(keras.optimizers.Adam):
         [0.1, 0.05]
     """
 
-    def __init__(self, learning_rate, variables, factor, **options):
-        super().__init__(learning_rate, **options)
-        self._scaled = {id(variable) for variable in variables}
-        self.factor = factor
 
-    def build(self, variables):
-        super().build(variables)
-        self._factors = [self.factor if id(v) in self._scaled else 1.0 for v in variables]
-
-    def update_step(self, gradient, variable, learning_rate):
-        factor = self._factors[self._get_variable_index(variable)]
-        super().update_step(gradient, variable, learning_rate * factor)
+class ScaledSGD(_Scaled, keras.optimizers.SGD):
+    """SGD likewise; arguments as of `ScaledAdam`, options as of `keras.optimizers.SGD`."""

@@ -104,6 +104,14 @@ class _JaxDataParallel(OneDevice):
         self.sharing = Sharing(jax.device_count(), jax.process_index(), jax.process_count())
         self.is_chief = self.sharing.worker == 0
 
+    def refuse(self, recipe):
+        super().refuse(recipe)
+        if recipe.max_time and self.sharing.workers > 1:
+            raise ValueError(
+                "--max-time: with --strategy multi-worker, the workers would stop at different "
+                "steps; give --epochs instead, and for a recipe that has a time, --max-time none."
+            )
+
     def scope(self):
         return self._distribution.scope()
 

@@ -9,7 +9,14 @@ import scipy.ndimage
 import scipy.stats
 from keras import ops
 
-from keras_salnet.data.augmentation import Augment, draw_epoch, draw_warps, identity_warp
+from keras_salnet.data.augmentation import (
+    RANGES,
+    Augment,
+    draw_epoch,
+    draw_warps,
+    identity_warp,
+)
+from keras_salnet.training.recipes import AUGMENTATIONS
 
 FRAMES = [(32, 32), (24, 40), (41, 23)]
 each_frame = pytest.mark.parametrize("frame", FRAMES)
@@ -82,7 +89,16 @@ def test_draws_are_a_function_of_seed_epoch_and_sample(warps):
         assert len(np.unique(warps[:, column])) > 0.995 * len(warps)
 
 
-def test_draws_are_what_is_documented(warps):
+def test_ranges_have_the_names_of_recipes():
+    assert (*RANGES,) == AUGMENTATIONS
+
+
+@pytest.mark.parametrize(
+    ("augment", "turn", "least_crop", "contrasts", "saturations"),
+    [("gaze", 10, 0.75, 0.25, 0.25), ("objects", 25, 7 / 8, 0.5, 0)],
+)
+def test_draws_are_what_is_documented(augment, turn, least_crop, contrasts, saturations):
+    warps = draw_warps(3, 2, np.arange(2000), augment)
     a, b, c, d, e, f, brightness, contrast, saturation = np.float64(warps).T
     flip = np.sign(a)
     crop = np.hypot(a, d)
@@ -92,24 +108,24 @@ def test_draws_are_what_is_documented(warps):
     shift = np.abs([c, f]) / (1 - crop)
     ranges = {
         "flip": (flip, -1, 1),
-        "angle": (angle, -10, 10),
-        "crop": (crop, 0.75, 1),
+        "angle": (angle, -turn, turn),
+        "crop": (crop, least_crop, 1),
         "shift": (shift, 0, 1),
         "brightness": (brightness, -20, 20),
-        "contrast": (contrast, 0.75, 1.25),
-        "saturation": (saturation, 0.75, 1.25),
+        "contrast": (contrast, 1 - contrasts, 1 + contrasts),
+        "saturation": (saturation, 1 - saturations, 1 + saturations),
     }
     for name, (values, low, high) in ranges.items():
         slack = 1e-3 * (high - low)
         assert values.min() >= low - slack, name
         assert values.max() <= high + slack, name
         # Uniform: the flip on two values, the rest in between.
-        assert abs(values.mean() - (low + high) / 2) < 0.03 * (high - low), name
+        assert abs(values.mean() - (low + high) / 2) <= 0.03 * (high - low), name
         spread = (high - low) / 2 if name == "flip" else (high - low) / math.sqrt(12)
         assert values.std() == pytest.approx(spread, rel=0.05), name
     assert np.array_equal(np.unique(flip), [-1, 1])
     # One does not tell of another.
-    drawn = np.stack([flip, angle, crop, c, f, brightness, contrast, saturation])
+    drawn = [flip, angle, crop, c, f, brightness, contrast, *([saturation] if saturations else [])]
     correlations = np.corrcoef(drawn) - np.eye(len(drawn))
     assert np.abs(correlations).max() < 0.1
 
@@ -121,11 +137,11 @@ def test_the_crop_lies_in_the_frame_before_it_is_turned(warps):
 
 
 def test_an_epoch_holds_each_sample_once_with_its_own_warp():
-    order, warps = draw_epoch(3, 2, 50, augment=True)
+    order, warps = draw_epoch(3, 2, 50, augment="gaze")
     assert sorted(order) == list(range(50))
     assert order.dtype == np.int64
     assert np.array_equal(warps, draw_warps(3, 2, order)), "whatever the order"
-    again, same = draw_epoch(3, 2, 50, augment=False)
+    again, same = draw_epoch(3, 2, 50, augment=None)
     assert np.array_equal(again, order), "whether or not it augments"
     assert np.array_equal(same, np.tile(identity_warp(), (50, 1)))
     assert warps.dtype == same.dtype == np.float32
@@ -149,7 +165,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 
 def test_a_warp_tells_nothing_of_the_place_in_the_order():
-    order, warps = draw_epoch(0, 0, 2000, augment=True)
+    order, warps = draw_epoch(0, 0, 2000, augment="gaze")
     places = np.arange(2000)
     for column in (2, 5, 6, 7, 8):
         assert abs(np.corrcoef(places, warps[:, column])[0, 1]) < 0.1
@@ -160,7 +176,7 @@ def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="negative"):
         draw_warps(-1, 0, [0])
     with pytest.raises(ValueError, match="negative"):
-        draw_epoch(-1, 0, 1, False)
+        draw_epoch(-1, 0, 1, None)
 
 
 # The warp

@@ -49,7 +49,7 @@ def test_an_epoch_holds_a_weighted_sample_as_often(folders):
     assert joined.name == "maps+points"
     assert names(joined["val"]) == ["d", "e", "h"], "once"
     batches = pydataset.training_batches(
-        joined["train"], (6, 8), fit="stretch", batch_size=7, seed=0, augment=True
+        joined["train"], (6, 8), fit="stretch", batch_size=7, seed=0, augment="gaze"
     )
     order = Counter(map(str, joined["train"]))
     assert sorted(order.values()) == [1, 1, 1, 2, 2]
@@ -80,10 +80,12 @@ def test_a_file_is_checked_once(folders):
     ],
 )
 def test_weights_of_the_command_line(data, weights, expected):
-    assert cli._weighted(data, weights) == expected
+    assert cli._weighted(data, weights, pytest.fail) == expected
 
 
 def test_a_weight_too_few_is_told(folders, capsys):
     data = [argument for folder in folders for argument in ("--data", folder)]
-    assert cli.main(["train", *data, "--weights", "2"]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train", *data, "--weights", "2"])
+    assert stopped.value.code == 2
     assert "one for each --data, 2 in all, not 1" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def numbers(batch):
 
 
 def train(samples, **options):
-    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": False}
+    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": None}
     return training_batches(samples, (6, 8), **{**defaults, **options})
 
 
@@ -40,7 +40,7 @@ def epochs(batches, count, batch_size=3):
 # What a batch is
 
 
-@pytest.mark.parametrize(("fit", "augment"), [("stretch", False), ("pad", True)])
+@pytest.mark.parametrize(("fit", "augment"), [("stretch", None), ("pad", "gaze")])
 def test_a_batch_is_what_the_module_says(numbered, fit, augment):
     training = training_batches(
         numbered, FRAME, fit=fit, batch_size=4, seed=0, augment=augment
@@ -95,7 +95,7 @@ def test_each_epoch_holds_each_sample_once(numbered, batch_size):
 
 def test_the_order_is_a_function_of_seed_and_epoch(numbered):
     first = epochs(train(numbered), 3)
-    assert first == epochs(train(numbered, augment=True), 3), "whether or not it augments"
+    assert first == epochs(train(numbered, augment="gaze"), 3), "whether or not it augments"
     orders = [tuple(chain(*batches)) for batches in first]
     assert len(set(orders)) == 3, "another epoch, another order"
     assert tuple(range(7)) not in orders
@@ -106,15 +106,15 @@ def test_the_order_is_a_function_of_seed_and_epoch(numbered):
 
 
 def test_a_resumed_run_goes_on_as_an_uninterrupted_one(numbered):
-    whole = train(numbered, augment=True).take(3 * 3).skip(3)
-    resumed = train(numbered, augment=True, first_epoch=1).take(3 * 2)
+    whole = train(numbered, augment="gaze").take(3 * 3).skip(3)
+    resumed = train(numbered, augment="gaze", first_epoch=1).take(3 * 2)
     for batch, expected in zip(resumed, whole, strict=True):
         for name in expected:
             assert np.array_equal(batch[name], expected[name]), name
 
 
 def test_warps_belong_to_samples(numbered):
-    for step, batch in enumerate(train(numbered, seed=5, augment=True).take(6)):
+    for step, batch in enumerate(train(numbered, seed=5, augment="gaze").take(6)):
         assert np.array_equal(batch["warp"], draw_warps(5, step // 3, numbers(batch)))
 
 

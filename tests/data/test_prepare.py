@@ -108,7 +108,7 @@ def assert_same(batch, expected, tolerance):
 
 def test_batches_without_tensorflow_are_those_of_the_files(source, prepared):
     fit, dataset = prepared
-    options = {"fit": fit, "batch_size": 4, "seed": 3, "augment": True, "first_epoch": 1}
+    options = {"fit": fit, "batch_size": 4, "seed": 3, "augment": "gaze", "first_epoch": 1}
     batches, expected = (
         pydataset.training_batches(data["train"], FRAME, **options) for data in (dataset, source)
     )
@@ -119,7 +119,7 @@ def test_batches_without_tensorflow_are_those_of_the_files(source, prepared):
 def test_batches_of_tf_data_are_those_of_the_files(source, prepared):
     fit, dataset = prepared
     options = {"fit": fit, "batch_size": 4}
-    drawn = {**options, "seed": 3, "augment": True, "first_epoch": 1}
+    drawn = {**options, "seed": 3, "augment": "gaze", "first_epoch": 1}
     batches, expected = (
         pipeline.training_batches(data["train"], FRAME, **drawn) for data in (dataset, source)
     )

@@ -29,7 +29,7 @@ def numbers(batch):
 
 
 def train(samples, **options):
-    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": False}
+    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": None}
     return training_batches(samples, (6, 8), **{**defaults, **options})
 
 
@@ -50,7 +50,7 @@ def pure(step, seed=0, batch_size=3, samples=7, first_epoch=0):
 
 @pytest.mark.parametrize("fit", MODES)
 def test_a_batch_is_what_the_pipeline_says(numbered, fit):
-    training = training_batches(numbered, FRAME, fit=fit, batch_size=4, seed=0, augment=True)
+    training = training_batches(numbered, FRAME, fit=fit, batch_size=4, seed=0, augment="gaze")
     validation = validation_batches(numbered, FRAME, fit=fit, batch_size=4)
     for batches in (training, validation):
         for step, size in ((0, 4), (1, 3)):
@@ -152,7 +152,7 @@ def assert_same(batch, expected, case):
 def test_the_batches_are_tf_datas(mixed, fit, truth):
     pipeline = pytest.importorskip("keras_salnet.data.pipeline", exc_type=ImportError)
     options = {"fit": fit, "batch_size": 3}
-    drawn = {**options, "seed": 4, "augment": True, "first_epoch": 2}
+    drawn = {**options, "seed": 4, "augment": "gaze", "first_epoch": 2}
     training = training_batches(mixed[truth], FRAME, **drawn)
     expected = pipeline.training_batches(mixed[truth], FRAME, **drawn).take(3 * 3)
     for step, batch in enumerate(expected.as_numpy_iterator()):
@@ -170,7 +170,7 @@ def test_real_batches_are_tf_datas(shared_data):
     pipeline = pytest.importorskip("keras_salnet.data.pipeline", exc_type=ImportError)
     samples = load_dataset(shared_data / "salicon-mini")["val"]
     samples += load_dataset(shared_data / "eyecrowd")["val"][:3]
-    options = {"fit": "pad", "batch_size": 4, "seed": 0, "augment": False}
+    options = {"fit": "pad", "batch_size": 4, "seed": 0, "augment": None}
     training = training_batches(samples, (96, 128), **options)
     expected = pipeline.training_batches(samples, (96, 128), **options).take(2)
     for step, batch in enumerate(expected.as_numpy_iterator()):
@@ -194,7 +194,7 @@ def test_real_batches_are_tf_datas(shared_data):
     ids=lambda steps: "-".join(map(str, steps)),
 )
 def test_a_batch_is_a_function_of_its_step(numbered, steps):
-    batches = train(numbered, augment=True)
+    batches = train(numbered, augment="gaze")
     for step in steps:
         order, warps = pure(step)
         batch = batches[step]
@@ -212,7 +212,7 @@ def test_seed_batch_size_and_first_epoch_count(numbered):
 
 
 def test_a_resumed_run_goes_on_as_an_uninterrupted_one(numbered):
-    whole, resumed = train(numbered, augment=True), train(numbered, augment=True, first_epoch=2)
+    whole, resumed = train(numbered, augment="gaze"), train(numbered, augment="gaze", first_epoch=2)
     for step in range(4):
         for name in PLANES:
             assert np.array_equal(resumed[step][name], whole[2 * 3 + step][name])
@@ -409,7 +409,7 @@ watch = Watch()
 # In two parts, as where the encoder thaws.
 for first, last in ((0, 3), (3, 5)):
     graph.fit(
-        training_batches(samples, seed=1, augment=False, first_epoch=first, **options),
+        training_batches(samples, seed=1, augment=None, first_epoch=first, **options),
         initial_epoch=first,
         epochs=last,
         steps_per_epoch=3,

@@ -108,7 +108,7 @@ def runs(run_python, displays, start, tmp_path_factory):
     recipe = {
         "model_args": NARROW,
         "input_size": FRAME,
-        "augment": True,
+        "augment": "gaze",
         "epochs": 1,
         "batch_size": 2,
         "schedule": "step",

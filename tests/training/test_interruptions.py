@@ -167,7 +167,7 @@ def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
         return batches(*arguments, **options).enumerate().map(spoil)
 
     monkeypatch.setattr(pipeline, "training_batches", one_is_nan)
-    order, _ = fit.draw_epoch(4, 1, 5, augment=False)
+    order, _ = fit.draw_epoch(4, 1, 5, augment=None)
     images = ", ".join(f"train_{i:04d}" for i in order[2:4])
     run = tmp_path / "run"
     told = (
@@ -235,7 +235,7 @@ def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, dis
     ("options", "named"),
     [
         (["--data", "popout"], "--data"),
-        (["--seed", "0", "--no-augment", "--warmup", "2"], "--warmup, --augment, --seed"),
+        (["--seed", "0", "--augment", "none", "--warmup", "2"], "--warmup, --augment, --seed"),
     ],
 )
 def test_no_option_goes_with_resume(options, named, capsys):

@@ -37,10 +37,11 @@ def after_steps(recipe, gradients):
     """Two weights, and their first moments, after some steps by a recipe's optimizer."""
     weights = [keras.Variable([1.0]), keras.Variable([1.0])]
     layer = SimpleNamespace(weights=weights[1:])
-    optimizer = fit._adam(recipe.learning_rate, [layer], recipe)
+    optimizer = fit._optimizer(recipe.learning_rate, [layer], recipe)
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor([part]) for part in gradient], weights)
-    return [float(weight[0]) for weight in weights], [float(m[0]) for m in optimizer._momentums]
+    moments = getattr(optimizer, "_momentums", [])  # Adam's
+    return [float(weight[0]) for weight in weights], [float(moment[0]) for moment in moments]
 
 
 each_rate = pytest.mark.parametrize("encoder_rate", [1.0, 0.5])
@@ -132,7 +133,7 @@ def test_options_reach_the_recipe_and_the_run(displays, tmp_path, monkeypatch):
     assert main([*command, "--no-jit", "--out", str(out)]) == 1
     config = json.loads((out / "config.json").read_text())
     assert (config["deterministic"], config["jit"], config["seed"]) == (True, False, 0)
-    recipe = fit.Recipe(**{**config["recipe"], "input_size": (32, 32)})
+    recipe = fit.Recipe(**config["recipe"])
     assert recipe == RECIPES["vggrga"].replace(
         accumulate=4,
         clip_norm=2.5,
@@ -146,9 +147,104 @@ def test_options_reach_the_recipe_and_the_run(displays, tmp_path, monkeypatch):
     )
 
 
+def test_recipe_of_another_model(tmp_path, monkeypatch, displays):
+    recipes = []
+    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
+    command = ["train", "--data", str(displays)]
+    options = "--max-time 2.5 --loss cross_entropy --optimizer sgd --weight-decay 1e-4"
+    assert main([*command, "--recipe", "pfa"]) == 0
+    assert main([*command, "--recipe", "pfa", "--model", "vggrga", "--num-rga", "2"]) == 0
+    assert main([*command, "--model", "sarn", "--recipe", "opensalicon", "--max-time", "none"]) == 0
+    assert main([*command, *options.split(), "--frozen-stages", "3", "--augment"]) == 0
+    assert main([*command, "--model", "pfa", "--augment", "none"]) == 0
+    pfa = RECIPES["pfa"]
+    assert recipes == [
+        pfa,
+        pfa.replace(model="vggrga", model_args={"num_rga": 2}),
+        RECIPES["opensalicon"].replace(model="sarn", max_time=None),
+        RECIPES["vggrga"].replace(
+            max_time=2.5,
+            loss="cross_entropy",
+            optimizer="sgd",
+            weight_decay=1e-4,
+            frozen_stages=3,
+            augment="gaze",
+        ),
+        pfa.replace(augment=None),
+    ]
+
+
+def rates(recipe, steps, epochs):
+    """The learning rate at each epoch's first step."""
+    schedule = fit.learning_rate_schedule(recipe, steps)
+    return [float(schedule(steps * epoch)) for epoch in range(epochs)]
+
+
+def test_learning_rates_of_the_papers():
+    pfa = RECIPES["pfa"]
+    assert rates(pfa, 480, 50) == pytest.approx([1e-2] * 25 + [1e-3] * 25)
+    assert rates(pfa.replace(epochs=3), 480, 3) == pytest.approx([1e-2, 1e-2, 1e-3])
+    # Of the sum over the cells of its map: 1e-6, divided by ten every 4000 steps.
+    salicon = RECIPES["opensalicon"]
+    assert rates(salicon, 500, 17) == pytest.approx(
+        [1900e-6] * 8 + [1900e-7] * 8 + [1900e-8], rel=1e-5
+    )
+    assert salicon.weight_decay * salicon.learning_rate == pytest.approx(1e-6 * 5e-4)
+
+
+def test_sgd_has_momentum_and_decay():
+    recipe = TINY.replace(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    for encoder_rate in (1.0, 0.5):
+        (weight, scaled), _ = after_steps(
+            recipe.replace(encoder_rate=encoder_rate), [(2.0, 2.0), (0.0, 0.0)]
+        )
+        # Decay, then 0.1 · 2, and 0.9 of it once more.
+        wanted = (1 * 0.95 - 0.2) * 0.95 - 0.18
+        assert weight == pytest.approx(wanted)
+        assert scaled == pytest.approx((1 * 0.95 - 0.2 * encoder_rate) * 0.95 - 0.18 * encoder_rate)
+
+
+def test_training_ends_by_the_clock(displays, train, tmp_path, monkeypatch):
+    """At a batch; what was spent before an interruption counts."""
+    hours = iter(range(1000))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: 3600.0 * next(hours))
+    batches = []
+    monkeypatch.setattr(
+        callbacks.StopAtNaN,
+        "on_train_batch_end",
+        lambda self, batch, logs=None: batches.append((self.epoch, batch)),
+    )
+    recipe = TINY.replace(epochs=9, max_time=7 * 60.0, schedule="step", freeze_encoder=0)
+    run = train(recipe)
+    assert batches == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+    assert len((run / "history.csv").read_text().splitlines()) == 1 + 3
+    assert (run / "model.keras").exists()
+
+    batches.clear()
+    monkeypatch.setattr(fit, "BestWeights", killed_after(2))
+    with pytest.raises(MemoryError):
+        fit.train(recipe, load_dataset(displays), tmp_path / "killed")
+    assert len(batches) == 6
+    monkeypatch.setattr(fit, "BestWeights", callbacks.BestWeights)
+    fit.resume(tmp_path / "killed")
+    assert batches[6:] == [(1, 0), (1, 1), (1, 2), (2, 0)]
+
+
+def killed_after(epochs):
+    class Killing(callbacks.BestWeights):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch + 1 == epochs:
+                raise MemoryError
+            super().on_epoch_end(epoch, logs)
+
+    return Killing
+
+
 def test_a_warm_up_needs_the_cosine(displays, capsys):
-    assert main(["train", "--data", str(displays), "--warmup", "2"]) == 1
-    assert capsys.readouterr().err == "error: --warmup is for --schedule cosine.\n"
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--data", str(displays), "--warmup", "2"])
+    assert stopped.value.code == 2
+    assert "--warmup is for --schedule cosine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +256,12 @@ def test_a_warm_up_needs_the_cosine(displays, capsys):
         {"ema": 1.0},
         {"ema": 0.0},
         {"early_stopping": 0},
+        {"max_time": 0},
+        {"weight_decay": -0.1},
+        {"optimizer": "adamw"},
+        {"loss": "mse"},
+        {"augment": True},
+        {"frozen_stages": -1},
     ],
 )
 def test_recipe_refuses(change):

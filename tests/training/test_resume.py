@@ -91,8 +91,8 @@ if Path(out).exists():
 else:
     recipe = POPOUT.replace(
         model_args={"num_rga": 0, "filters": 8}, input_size=(32, 32), epochs=4, batch_size=2,
-        augment=True, freeze_encoder=1, encoder_rate=0.5, accumulate=2, clip_norm=5.0, ema=0.8,
-        early_stopping=3,
+        augment="gaze", freeze_encoder=1, encoder_rate=0.5, accumulate=2, clip_norm=5.0, ema=0.8,
+        early_stopping=3, loss="edge_hold",
     )
     fit.train(recipe, load_dataset(data), out, seed=3, init=start, deterministic=True)
 """
@@ -160,7 +160,7 @@ def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
         input_size=(32, 32),
         epochs=3,
         batch_size=2,
-        augment=True,
+        augment="gaze",
         accumulate=2,
         ema=0.8,
         encoder_rate=0.5,

@@ -62,7 +62,7 @@ sys.exit(cli.main(command))
 RECIPE = {
     "model_args": {"num_rga": 1, "filters": 8},
     "input_size": [128, 128],
-    "augment": True,
+    "augment": "gaze",
     "batch_size": 4,
     "epochs": 2,
     "learning_rate": 1e-5,  # at higher ones, rounding grows to more than what is compared
@@ -209,7 +209,7 @@ def test_the_parts_of_the_workers_make_up_the_batch(displays):
 
     dataset = load_dataset(displays)
     options = {"frame": (8, 8), "fit": "stretch", "batch_size": 4}
-    seeded = {"seed": 3, "augment": True, "first_epoch": 1, **options}
+    seeded = {"seed": 3, "augment": "gaze", "first_epoch": 1, **options}
 
     def both(function, samples, **options):
         whole = function(samples, **options)
@@ -232,7 +232,7 @@ def test_an_epoch_leaves_out_what_the_devices_cannot_share(displays):
 
     dataset = load_dataset(displays)
     options = {"frame": (8, 8), "fit": "stretch", "batch_size": 6, "sharing": Sharing(devices=3)}
-    seeded = {"seed": 3, "augment": False, **options}
+    seeded = {"seed": 3, "augment": None, **options}
     on_numpy = pydataset.training_batches(dataset["train"], **seeded)
     on_tensorflow = pipeline.training_batches(dataset["train"], **seeded)
     for step, batch in enumerate(on_tensorflow.take(4)):
@@ -275,7 +275,9 @@ def test_nobody_says_who_the_workers_are(run_python):
 
 
 def test_workers_are_told_where_the_run_is(displays, capsys):
-    assert main(["train", "--data", str(displays), "--strategy", "multi-worker"]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--data", str(displays), "--strategy", "multi-worker"])
+    assert stopped.value.code == 2
     assert "give --out, a folder that all workers see" in capsys.readouterr().err
 
 
