@@ -7,6 +7,7 @@ error answer at once.
 import argparse
 import importlib
 import itertools
+import json
 import logging
 import os
 import sys
@@ -170,6 +171,15 @@ def _add_train(commands):
         help=f"in RGA's places: {', '.join(attention_names())} (default: rga_sc)",
         **_OPTIONAL,
     )
+    parser.add_argument(
+        "--model-arg",
+        type=_model_arg,
+        action="append",
+        metavar="NAME=VALUE",
+        help="any other argument of the model's builder, such as filters=32, with_ca=false or "
+        'streams=["fine"]; may be repeated',
+        **_OPTIONAL,
+    )
     _add_data_arguments(
         parser,
         "'popout': the embedded displays, with a small recipe of their own (default: popout); may "
@@ -201,8 +211,8 @@ def _add_train(commands):
         help="network's frame, such as 256 or 240x320 (height x width), multiples of 16",
         **_OPTIONAL,
     )
-    parser.add_argument("--loss", choices=LOSSES, help="what is made small", **_OPTIONAL)
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="how", **_OPTIONAL)
+    parser.add_argument("--loss", choices=LOSSES, help="what training minimizes", **_OPTIONAL)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="that minimizes it", **_OPTIONAL)
     parser.add_argument(
         "--learning-rate", type=float, metavar="RATE", help="before it falls", **_OPTIONAL
     )
@@ -364,6 +374,17 @@ def _size(text):
     return int(parts[0]), int(parts[-1])
 
 
+def _model_arg(text):
+    """'filters=32' → ("filters", 32): the value as JSON, or else as text."""
+    name, found, value = text.partition("=")
+    if not found or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as filters=32")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _minutes(text):
     return None if text == "none" else float(text)
 
@@ -399,7 +420,10 @@ def _begin(given, misused):
     )
     if changes.get("augment") == "none":
         changes["augment"] = None
-    changes["model_args"] = _among(given, "num_rga", "attention")
+    changes["model_args"] = {
+        **dict(given.get("model_arg", ())),
+        **_among(given, "num_rga", "attention"),
+    }
     if "backbone_weights" in given:
         weights = given["backbone_weights"]
         # A file's whole path: a run may be resumed from another folder.

@@ -21,6 +21,8 @@ _EPS = 2.2204e-16
 _LEAST_PROBABILITY = 2**-23
 # Of PFA's loss.
 _OBJECT_WEIGHT = 1.12
+# Of the F-measure, by which precision counts more than recall.
+_BETA2 = 0.3
 _PIXELS = (1, 2, 3)
 
 
@@ -105,6 +107,30 @@ def _cross_entropy(y_true, y_pred, mask, positive_weight=1.0):
     values = -positive_weight * y_true * ops.log(pred) - (1 - y_true) * ops.log1p(-pred)
     count = ops.maximum(ops.sum(mask, axis=_PIXELS), 1)
     return ops.sum(values * mask, axis=_PIXELS) / count
+
+
+def _prediction_and_object(y_true, y_pred, mask):
+    """A prediction stretched to [0, 1], but for a constant one, and where the object is."""
+    low, high = _extremes(y_pred, mask)
+    stretched = ops.where(high <= low, ops.clip(y_pred, 0, 1), _stretch(y_pred, mask, low, high))
+    return stretched, ops.cast(_peak_at_one(y_true, mask) >= 0.5, y_pred.dtype)
+
+
+def _mean_absolute_error(y_true, y_pred, mask):
+    pred, true = _prediction_and_object(y_true, y_pred, mask)
+    count = ops.maximum(ops.sum(mask, axis=_PIXELS), 1)
+    return ops.sum(ops.abs(pred - true) * mask, axis=_PIXELS) / count
+
+
+def _f_measure(y_true, y_pred, mask):
+    pred, true = _prediction_and_object(y_true, y_pred, mask)
+    count = ops.maximum(ops.sum(mask, axis=_PIXELS, keepdims=True), 1)
+    threshold = ops.minimum(2 * _sum(pred, mask) / count, 1)
+    # In this order, so that NaN does not fall below it.
+    found = ops.where(pred < threshold, 0, 1 + 0 * pred) * mask
+    hits = ops.sum(found * true, axis=_PIXELS)
+    weighed = _BETA2 * ops.sum(true * mask, axis=_PIXELS) + ops.sum(found, axis=_PIXELS)
+    return (1 + _BETA2) * hits / ops.where(weighed <= 0, 1, weighed)
 
 
 def _edges(maps):
@@ -353,6 +379,57 @@ class EdgeHoldLoss(_MapLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")
+class MeanAbsoluteError(_MapLoss):
+    """Mean absolute error between a prediction and the mask of the salient objects; 0 is best.
+
+    As `keras_salnet.metrics.mean_absolute_error`. Keras's own would neither stretch the prediction
+    nor take a mask of any scale.
+
+    Args:
+        y_true: masks (B, H, W, 1) ≥ 0, of any scale; the object is what reaches half its maximum.
+        y_pred: maps (B, H, W, 1), stretched to [0, 1] unless they are constant.
+        sample_weight: (B,) or a mask (B, H, W, 1).
+
+    Source: Perazzi et al., "Saliency filters", CVPR 2012.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.array([0.0, 1, 2, 4]).reshape(1, 2, 2, 1)
+        >>> float(MeanAbsoluteError()(maps >= 2, maps))
+        0.1875
+    """
+
+    def __init__(self, name="mean_absolute_error", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_mean_absolute_error)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
+class FMeasure(_MapLoss):
+    """F-measure, β² = 0.3, of a prediction cut at twice its mean; 1 is best. Without a gradient.
+
+    As `keras_salnet.metrics.f_measure` with its adaptive threshold.
+
+    Args:
+        y_true, y_pred, sample_weight: as of `MeanAbsoluteError`.
+
+    Source: Achanta et al., "Frequency-tuned salient region detection", CVPR 2009.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.array([0.0, 1, 2, 4]).reshape(1, 2, 2, 1)
+        >>> round(float(FMeasure()(maps >= 2, maps)), 4)
+        0.8125
+    """
+
+    def __init__(self, name="f_measure", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    _value = staticmethod(_f_measure)
+
+
+@keras.saving.register_keras_serializable(package="keras_salnet")
 class StreamingMetric(keras.metrics.Mean):
     """The mean of a loss of this module over all samples of an epoch.
 
@@ -390,8 +467,21 @@ class StreamingMetric(keras.metrics.Mean):
         return cls(**{**config, "loss": loss})
 
 
-def streaming_metrics():
-    """New streaming KL, CC and SIM, named ``kl``, ``cc`` and ``sim``, for `compile`."""
+def streaming_metrics(masks=False):
+    """New streaming metrics for `compile`.
+
+    Args:
+        masks: what is learnt are masks of objects, not where people look.
+
+    Returns:
+        KL, CC and SIM, named ``kl``, ``cc`` and ``sim``; of masks, MAE and the F-measure, named
+        ``mae`` and ``f``.
+    """
+    if masks:
+        return [
+            StreamingMetric(MeanAbsoluteError(), name="mae"),
+            StreamingMetric(FMeasure(), name="f"),
+        ]
     return [
         StreamingMetric(KLDivergence(), name="kl"),
         StreamingMetric(CorrelationCoefficient(), name="cc"),

@@ -11,7 +11,9 @@ from keras_salnet.losses import (
     CorrelationCoefficient,
     CrossEntropy,
     EdgeHoldLoss,
+    FMeasure,
     KLDivergence,
+    MeanAbsoluteError,
     NormalizedScanpathSaliency,
     SaliencyLoss,
     Similarity,
@@ -461,6 +463,47 @@ def test_streaming_metrics_of_training():
         metric.update_state(y_true, y_pred)
         wanted = oracle(loss, y_true, y_pred).mean()
         assert float(metric.result()) == pytest.approx(wanted, abs=1e-5)
+
+
+MASK_METRICS = {
+    MeanAbsoluteError: metrics.mean_absolute_error,
+    FMeasure: lambda pred, mask: metrics.f_measure(pred, mask, threshold="adaptive"),
+}
+
+
+@pytest.mark.parametrize("loss", MASK_METRICS)
+def test_metrics_of_masks(loss):
+    """Of any scale, with a mask of the frame, and of constant predictions and empty masks."""
+    y_true, y_pred = maps(KLDivergence)
+    objects = y_true >= y_true.max(axis=(1, 2, 3), keepdims=True) / 2
+    y_pred[4] = 0.3
+    objects[3] = False
+    wanted = [
+        MASK_METRICS[loss](pred, mask)
+        for pred, mask in zip(y_pred[..., 0], objects[..., 0], strict=True)
+    ]
+    given = (0.01 * objects).astype("float32")
+    np.testing.assert_allclose(samplewise(loss)(given, y_pred), wanted, rtol=1e-5)
+    assert len(set(wanted)) >= 4
+
+    frame = np.zeros_like(y_pred)
+    frame[:, 4:20, :30] = 1
+    outside = np.where(frame, y_pred, 9), np.where(frame, given, 9)
+    cropped = samplewise(loss)(given[:, 4:20, :30], y_pred[:, 4:20, :30])
+    np.testing.assert_allclose(samplewise(loss)(*outside[::-1], frame), cropped, rtol=1e-5)
+
+    y_pred[0, 3, 4] = np.nan
+    values = samplewise(loss)(given, y_pred)
+    assert np.array_equal(np.isnan(values), [True, False, False, False, False])
+
+
+def test_streaming_metrics_of_masks():
+    y_true, y_pred = maps(KLDivergence)
+    streaming = streaming_metrics(masks=True)
+    assert [metric.name for metric in streaming] == ["mae", "f"]
+    for metric, loss in zip(streaming, MASK_METRICS, strict=True):
+        metric.update_state(y_true, y_pred)
+        assert float(metric.result()) == pytest.approx(float(loss()(y_true, y_pred)), rel=1e-6)
 
 
 def test_streaming_config_round_trip():

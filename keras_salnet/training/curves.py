@@ -5,11 +5,14 @@ from pathlib import Path
 
 from keras_salnet.files import atomic
 
-_TITLES = {"loss": "Loss", "kl": "KL (less is better)", "cc": "CC", "sim": "SIM"}
+_TITLES = {
+    **{"loss": "Loss", "kl": "KL (less is better)", "cc": "CC", "sim": "SIM"},
+    **{"mae": "MAE (less is better)", "f": "F-measure"},
+}
 
 
 def plot_curves(history, path):
-    """Draw loss, KL, CC and SIM of a run, training against validation.
+    """Draw the loss and the metrics of a run, training against validation.
 
     Args:
         history: the run's ``history.csv``.
@@ -20,8 +23,10 @@ def plot_curves(history, path):
     with Path(history).open(newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [int(row["epoch"]) + 1 for row in rows]
+    shown = {key: title for key, title in _TITLES.items() if key in rows[0]}
     figure = Figure(figsize=(10, 6), layout="constrained")
-    for axes, (key, title) in zip(figure.subplots(2, 2).flat, _TITLES.items(), strict=True):
+    for place, (key, title) in enumerate(shown.items(), start=1):
+        axes = figure.add_subplot(2, 2, place)
         for name, label in ((key, "training"), (f"val_{key}", "validation")):
             axes.plot(epochs, [float(row[name]) for row in rows], marker="o", label=label)
         axes.set(title=title, xlabel="epoch")

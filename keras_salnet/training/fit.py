@@ -23,7 +23,7 @@ import keras_salnet
 from keras_salnet import losses, models
 from keras_salnet.data.augmentation import draw_epoch
 from keras_salnet.data.datasets import load_dataset
-from keras_salnet.data.integrity import check, no_progress
+from keras_salnet.data.integrity import check, has_masks_only, no_progress
 from keras_salnet.files import atomic, remove_drafts
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
@@ -70,6 +70,8 @@ def train(
     track=no_progress,
 ):
     """Train a model by `fit` and leave a run folder.
+
+    It learns where people look; of a dataset of masks alone, its masks.
 
     The folder holds ``config.json``, ``history.csv``, ``best.weights.h5`` (of the least validation
     loss), ``model.keras`` (with these weights) and ``training.png``; on the TensorFlow backend also
@@ -434,6 +436,7 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
     if devices.is_chief:
         _cut_history(out / "history.csv", record.epoch)
 
+    masks = has_masks_only(dataset)
     encoder, frozen = encoder_layers(net), encoder_layers(net, recipe.frozen_stages)
     for part in parts:
         begin = max(part.first, record.epoch)
@@ -447,7 +450,7 @@ def _fit(graph, net, recipe, dataset, seed, jit, out, devices):
         graph.compile(
             optimizer=_optimizer(_from(rate, part.first * steps), encoder, recipe),
             loss=part.loss,
-            weighted_metrics=losses.streaming_metrics(),
+            weighted_metrics=losses.streaming_metrics(masks),
             jit_compile=jit,
         )
         graph.optimizer.build(graph.trainable_variables)  # `fit` would do it after the record

@@ -174,6 +174,23 @@ def test_recipe_of_another_model(tmp_path, monkeypatch, displays):
     ]
 
 
+def test_arguments_of_the_model(tmp_path, monkeypatch, displays, capsys):
+    recipes = []
+    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
+    given = ["filters=4", "with_ca=false", 'streams=["fine"]', "attention=se", "name=a=b"]
+    options = [part for argument in given for part in ("--model-arg", argument)]
+    command = ["train", "--data", str(displays), *options]
+    assert main([*command, "--model", "pfa"]) == 0
+    assert main([*command, "--attention", "cbam_s"]) == 0
+    wanted = {"filters": 4, "with_ca": False, "streams": ["fine"], "attention": "se", "name": "a=b"}
+    assert recipes[0].model_args == wanted
+    assert recipes[1].model_args == {**wanted, "num_rga": 3, "attention": "cbam_s"}
+    for wrong in ("filters", "=4", "a b=4"):
+        with pytest.raises(SystemExit):
+            main(["train", "--model-arg", wrong])
+        assert f"{wrong!r} is not NAME=VALUE, such as filters=32" in capsys.readouterr().err
+
+
 def rates(recipe, steps, epochs):
     """The learning rate at each epoch's first step."""
     schedule = fit.learning_rate_schedule(recipe, steps)
