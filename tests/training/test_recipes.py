@@ -38,7 +38,8 @@ def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
     monkeypatch.setitem(RECIPES, model, recipe)
     run = tmp_path / "run"
     command = f"train --model {model} --data {displays} --out {run} --epochs 1 --no-jit"
-    options = "--input-size 64x96 --backbone-weights none --freeze-encoder 0 --learning-rate 0.001"
+    frozen = "--freeze-encoder 0 --frozen-stages 0"
+    options = f"{frozen} --input-size 64x96 --backbone-weights none --learning-rate 0.001"
     assert main([*command.split(), *options.split()]) == 0
 
     config = json.loads((run / "config.json").read_text())["recipe"]
