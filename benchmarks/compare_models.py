@@ -120,8 +120,13 @@ def speed_side(arguments, name):
 
 
 def main():
-    arguments = _parser().parse_args()
-    models = SETS[arguments.set]
+    parser = _parser()
+    arguments = parser.parse_args()
+    models = arguments.models or list(SETS[arguments.set])
+    if unknown := set(models) - SETS[arguments.set].keys():
+        parser.error(
+            f"{', '.join(unknown)}: not in the set, which has {', '.join(SETS[arguments.set])}"
+        )
     if arguments.side:
         print(json.dumps(speed_side(arguments, arguments.side)))
         return
@@ -149,29 +154,20 @@ def main():
     rows = []
     for row, columns in evaluation.summary.items():
         cells = [_cell(columns.get(metric)) for metric in metrics]
-        measured = speed.get(row)
-        rows.append(
-            (
-                row,
-                *cells,
-                *(
-                    (
-                        f"{measured['parameters'] / 1e6:.1f} M",
-                        f"{measured['step']:.2f}",
-                        f"{1000 * measured['latency']:.0f}",
-                    )
-                    if measured
-                    else (None, None, None)
-                ),
+        measured = (None, None, None)
+        if row in speed:
+            measured = (
+                f"{speed[row]['parameters'] / 1e6:.1f} M",
+                f"{speed[row]['step']:.2f}",
+                f"{1000 * speed[row]['latency']:.0f}",
             )
-        )
+        rows.append((row, *cells, *measured))
     print_table(("model", *metrics, "parameters", "step, s", "latency, ms"), rows)
     if arguments.set == "ablation":
         print("Against the model in the row above, over the same images; p by permutation:")
-        names = list(models)
         rows = [
             (f"{name} − {before}", *(_difference(evaluation, before, name, m) for m in metrics))
-            for before, name in itertools.pairwise(names)
+            for before, name in itertools.pairwise(models)
         ]
         print_table(("difference", *metrics), rows)
 
@@ -194,6 +190,7 @@ def _parser():
     )
     add = parser.add_argument
     add("--set", choices=tuple(SETS), default="papers", help="which models")
+    add("--models", nargs="+", metavar="NAME", help="only these of the set")
     add("--data", default="popout", help="dataset, as of keras-salnet train")
     add("--epochs", type=int, default=4, help="of each training")
     add("--batch", type=int, default=8, help="images a step")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_salnet.data import popout
+
 _BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 _ONCE = ("--rounds", "1", "--repeats", "1", "--threads", "1")
 _NETWORK = ("--num-rga", "1", "--size", "128", "--filters", "8")
@@ -63,3 +65,18 @@ def test_input_pipeline():
     )
     assert set(rows(output)) == {*sides, "augmentation"}
     assert output.count("pixels differ by at most") == len(sides) - 1
+
+
+@pytest.mark.slow
+def test_compare_models(tmp_path):
+    popout.write(tmp_path / "displays", {"train": 3, "val": 2, "test": 3})
+    command = ("compare_models.py", "--data", str(tmp_path / "displays"), "--epochs", "1")
+    options = ("--set", "ablation", "--filters", "8", "--out", str(tmp_path / "runs"))
+    names = ["VGGM", "VGGRGA(1)"]
+    output = run(*command, *options, "--models", *names)
+    printed = rows(output)
+    assert {*names, "centre bias", "VGGRGA(1) − VGGM"} < set(printed)
+    weights = (tmp_path / "runs" / "VGGM" / "best.weights.h5").stat().st_mtime_ns
+    again = rows(run(*command, *options, "--models", *names))
+    assert printed["VGGM"][:-2] == again["VGGM"][:-2], "but for the speed"
+    assert (tmp_path / "runs" / "VGGM" / "best.weights.h5").stat().st_mtime_ns == weights
