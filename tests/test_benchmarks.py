@@ -1,6 +1,7 @@
 """The benchmarks, end to end and tiny; they check themselves that their sides compute the same."""
 
 import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,27 @@ def test_input_pipeline():
     )
     assert set(rows(output)) == {*sides, "augmentation"}
     assert output.count("pixels differ by at most") == len(sides) - 1
+
+
+def test_multiply_adds_of_vgg16(monkeypatch):
+    keras = pytest.importorskip("keras")
+    monkeypatch.syspath_prepend(_BENCHMARKS)
+    count = runpy.run_path(str(_BENCHMARKS / "models.py"))["count_multiply_adds"]
+    net = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 96, 3))
+    expected, channels, pixels = 0, 3, 64 * 96
+    for convolutions, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(convolutions):
+            expected += pixels * 9 * channels * width
+            channels = width
+        pixels //= 4
+    assert count(net) == expected
+
+
+@pytest.mark.slow
+def test_models():
+    output = rows(run("models.py", "--models", "pfa"))
+    _, parameters, multiply_adds, keras, litert = output["PFA"]
+    assert parameters == "16,186,089"
+    assert float(multiply_adds) == pytest.approx(33, abs=1)
+    assert float(keras) > 0
+    assert float(litert) > 0

@@ -57,9 +57,9 @@ class Stage(NamedTuple):
     lines: list
     size: tuple
 
-    def rows(self):
-        """Its lines of text, from the title to the size, as of `lines`."""
-        return [(self.title, False), *self.lines, (" × ".join(map(str, self.size)), False)]
+    @property
+    def size_text(self):
+        return " × ".join(map(str, self.size))
 
 
 def stages(net):
@@ -181,11 +181,8 @@ def draw(net):
                     place = graph if box.kind == "end" else row
                     place.node(str(index), _box_label(box), group=box.title.rstrip("0123456789"))
     for start, end, text in arrows:
-        label = (
-            _html([(line, "transparent") for line in text.splitlines()], 'BORDER="0"')
-            if text
-            else ""
-        )
+        lines = [(line, False) for line in text.splitlines()]
+        label = _html(lines, 'BORDER="0"') if lines else ""
         if boxes[end].size[:2] > boxes[start].size[:2]:  # upwards
             graph.edge(str(end), str(start), label=label, dir="back")
         else:
@@ -195,22 +192,19 @@ def draw(net):
 
 def _box_label(box):
     fill, line = COLOURS[box.kind]
-    rows = [
-        (
-            f"<B>{text}</B>" if text == box.title else text,
-            ATTENTION_COLOUR if attends else "transparent",
-        )
-        for text, attends in box.rows()
-    ]
-    return _html(rows, f'STYLE="ROUNDED" BORDER="1" BGCOLOR="{fill}" COLOR="{line}"')
+    lines = [(f"<B>{box.title}</B>", False), *box.lines, (box.size_text, False)]
+    return _html(lines, f'STYLE="ROUNDED" BORDER="1" BGCOLOR="{fill}" COLOR="{line}"')
 
 
-def _html(rows, attributes):
-    """Lines of text, each with the colour behind it, as a table in Graphviz's HTML."""
-    cells = (f'<TR><TD BGCOLOR="{colour}">{text}</TD></TR>' for text, colour in rows)
+def _html(lines, attributes):
+    """Lines as of `Stage`, one below the other in a table, in Graphviz's HTML."""
+    rows = []
+    for text, is_attention in lines:
+        colour = ATTENTION_COLOUR if is_attention else "transparent"
+        rows.append(f'<TR><TD BGCOLOR="{colour}">{text}</TD></TR>')
     return (
         f'<<TABLE {attributes} CELLBORDER="0" CELLSPACING="0" CELLPADDING="3">'
-        f"{''.join(cells)}</TABLE>>"
+        f"{''.join(rows)}</TABLE>>"
     )
 
 
