@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
+
+from keras_salnet.layers import SelfAttention
 
 _BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 _ONCE = ("--rounds", "1", "--repeats", "1", "--threads", "1")
@@ -66,10 +69,13 @@ def test_input_pipeline():
     assert output.count("pixels differ by at most") == len(sides) - 1
 
 
-def test_multiply_adds_of_vgg16(monkeypatch):
-    keras = pytest.importorskip("keras")
+@pytest.fixture
+def count_multiply_adds(monkeypatch):
     monkeypatch.syspath_prepend(_BENCHMARKS)
-    count = runpy.run_path(str(_BENCHMARKS / "models.py"))["count_multiply_adds"]
+    return runpy.run_path(str(_BENCHMARKS / "models.py"))["count_multiply_adds"]
+
+
+def test_multiply_adds_of_vgg16(count_multiply_adds):
     net = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 96, 3))
     expected, channels, pixels = 0, 3, 64 * 96
     for convolutions, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
@@ -77,7 +83,16 @@ def test_multiply_adds_of_vgg16(monkeypatch):
             expected += pixels * 9 * channels * width
             channels = width
         pixels //= 4
-    assert count(net) == expected
+    assert count_multiply_adds(net) == expected
+
+
+def test_multiply_adds_of_attention_and_deconvolution(count_multiply_adds):
+    images = keras.Input((4, 6, 64))
+    net = keras.Model(images, SelfAttention(ratio=8, value_ratio=8)(images))
+    assert count_multiply_adds(net) == 24 * 4 * 64 * 8 + 2 * 24**2 * 8
+    doubling = keras.layers.Conv2DTranspose(5, 4, strides=2, padding="same")
+    net = keras.Model(images, doubling(images))
+    assert count_multiply_adds(net) == 24 * 4**2 * 64 * 5
 
 
 @pytest.mark.slow
