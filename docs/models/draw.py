@@ -140,12 +140,13 @@ def _describe(group):
     kind = "encoder" if "block" in title else "other"
     if isinstance(group[-1], keras.layers.InputLayer):
         kind = "end"
+    texts = [
+        (text, isinstance(layer, ATTENTION)) for layer in group if (text := _layer_text(layer))
+    ]
     lines = []
-    for text, same in itertools.groupby(filter(None, map(_layer_text, group))):
+    for (text, is_attention), same in itertools.groupby(texts):
         count = len(list(same))
-        lines.append((f"{count} × {text}" if count > 1 else text, False))
-    attention = {_layer_text(layer) for layer in group if isinstance(layer, ATTENTION)}
-    lines = [(text, text in attention) for text, _ in lines]
+        lines.append((f"{count} × {text}" if count > 1 else text, is_attention))
     return Stage(title, kind, lines, group[-1].output.shape[1:])
 
 
