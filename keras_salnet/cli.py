@@ -17,7 +17,7 @@ from pathlib import Path
 
 from keras_salnet import __version__
 from keras_salnet.layers.registry import attention_names
-from keras_salnet.models.registry import names
+from keras_salnet.models.registry import MODELS, names
 from keras_salnet.training.recipes import (
     AUGMENTATIONS,
     LOSSES,
@@ -785,11 +785,28 @@ def _export(arguments):
 
 
 def _add_models(commands):
-    _add_command(commands, "models", _models, "List the models that can be trained.")
+    _add_command(
+        commands,
+        "models",
+        _models,
+        "List the models that can be trained: their parameters, the frame (height x width) that "
+        "their recipe trains in, and the paper.",
+    )
 
 
 def _models(arguments):
-    print("\n".join(names()))
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("parameters", "input"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("source")
+    for name, entry in MODELS.items():
+        height, width = RECIPES[name].input_size
+        table.add_row(name, f"{entry.parameters:,}", f"{height}x{width}", entry.source)
+    Console(highlight=False).print(table)
 
 
 def _add_datasets(commands):

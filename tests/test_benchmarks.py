@@ -1,13 +1,16 @@
 """The benchmarks, end to end and tiny; they check themselves that their sides compute the same."""
 
 import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 from keras_salnet.data import popout
+from keras_salnet.layers import SelfAttention
 
 _BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 _ONCE = ("--rounds", "1", "--repeats", "1", "--threads", "1")
@@ -80,3 +83,39 @@ def test_compare_models(tmp_path):
     again = rows(run(*command, *options, "--models", *names))
     assert printed["VGGM"][:-2] == again["VGGM"][:-2], "but for the speed"
     assert (tmp_path / "runs" / "VGGM" / "best.weights.h5").stat().st_mtime_ns == weights
+
+
+@pytest.fixture
+def count_multiply_adds(monkeypatch):
+    monkeypatch.syspath_prepend(_BENCHMARKS)
+    return runpy.run_path(str(_BENCHMARKS / "models.py"))["count_multiply_adds"]
+
+
+def test_multiply_adds_of_vgg16(count_multiply_adds):
+    net = keras.applications.VGG16(include_top=False, weights=None, input_shape=(64, 96, 3))
+    expected, channels, pixels = 0, 3, 64 * 96
+    for convolutions, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+        for _ in range(convolutions):
+            expected += pixels * 9 * channels * width
+            channels = width
+        pixels //= 4
+    assert count_multiply_adds(net) == expected
+
+
+def test_multiply_adds_of_attention_and_deconvolution(count_multiply_adds):
+    images = keras.Input((4, 6, 64))
+    net = keras.Model(images, SelfAttention(ratio=8, value_ratio=8)(images))
+    assert count_multiply_adds(net) == 24 * 4 * 64 * 8 + 2 * 24**2 * 8
+    doubling = keras.layers.Conv2DTranspose(5, 4, strides=2, padding="same")
+    net = keras.Model(images, doubling(images))
+    assert count_multiply_adds(net) == 24 * 4**2 * 64 * 5
+
+
+@pytest.mark.slow
+def test_models():
+    output = rows(run("models.py", "--models", "pfa"))
+    _, parameters, multiply_adds, keras, litert = output["PFA"]
+    assert parameters == "16,186,089"
+    assert float(multiply_adds) == pytest.approx(33, abs=1)
+    assert float(keras) > 0
+    assert float(litert) > 0

@@ -2,14 +2,29 @@
 
 import importlib
 import inspect
+from typing import NamedTuple
 
-# name → the module and the builder in it
-_BUILDERS = {
-    "opensalicon": ("keras_salnet.models.opensalicon", "OpenSALICON"),
-    "pfa": ("keras_salnet.models.pfa", "PFA"),
-    "sarn": ("keras_salnet.models.sarn", "SARN"),
-    "vggrga": ("keras_salnet.models.vggrga", "VGGRGA"),
-    "vggssm": ("keras_salnet.models.vggssm", "VGGSSM"),
+
+class Entry(NamedTuple):
+    """What is known of a model before it is built.
+
+    Args:
+        builder: the function that builds it, in the module of the model's name.
+        parameters: how many numbers it learns or keeps, built with its paper's defaults.
+        source: authors, place and year.
+    """
+
+    builder: str
+    parameters: int
+    source: str
+
+
+MODELS = {
+    "opensalicon": Entry("OpenSALICON", 29_430_401, "Thomas, technical report, 2016"),
+    "pfa": Entry("PFA", 16_186_089, "Zhao & Wu, CVPR 2019"),
+    "sarn": Entry("SARN", 34_247_234, "Sun, Li & Guan, arXiv 1808.01634, 2018"),
+    "vggrga": Entry("VGGRGA", 65_373_369, "Cao & Jo, IW-FCV 2021"),
+    "vggssm": Entry("VGGSSM", 42_426_690, "Cao, Tang & Jo, ICIC 2020"),
 }
 
 
@@ -20,7 +35,7 @@ def names():
         >>> names()
         ['opensalicon', 'pfa', 'sarn', 'vggrga', 'vggssm']
     """
-    return sorted(_BUILDERS)
+    return sorted(MODELS)
 
 
 def create(name, **kwargs):
@@ -36,10 +51,10 @@ def create(name, **kwargs):
     Raises:
         ValueError: an unknown name or argument; whatever the builder raises.
     """
-    if name not in _BUILDERS:
+    if name not in MODELS:
         raise ValueError(f"there is no model {name!r}; there are: {', '.join(names())}.")
-    module, builder = _BUILDERS[name]
-    builder = getattr(importlib.import_module(module), builder)
+    module = importlib.import_module(f"keras_salnet.models.{name}")
+    builder = getattr(module, MODELS[name].builder)
     arguments = inspect.signature(builder).parameters
     for argument in kwargs.keys() - arguments.keys():
         raise ValueError(f"{name} has no {argument}; it has: {', '.join(arguments)}.")
