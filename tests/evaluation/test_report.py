@@ -498,8 +498,9 @@ def test_the_overview_has_all_models_on_all_datasets(make, make_evaluation, repo
     for row in ("a", "b", HALVES, BIAS):
         expected = {}
         for evaluation in (first, second, third):
+            few = [metric for metric in FEW if metric in evaluation.metrics]
             has = row in evaluation.scores
-            cells = score_cells(evaluation, row, FEW) if has else {arrow(m): ["–"] for m in FEW}
+            cells = score_cells(evaluation, row, few) if has else {arrow(m): ["–"] for m in few}
             title = f"{evaluation.dataset}, test split"
             expected |= {f"{title} {column}": found for column, found in cells.items()}
         stars = [cell.pop(0) for cell in table[row].values() if cell[0] == "★"]
