@@ -39,7 +39,8 @@ def run(capsys, *arguments):
     return status, *capsys.readouterr()
 
 
-def test_maps_are_scored_against_masks(folder, capsys):
+def test_maps_are_scored_against_masks(folder, capsys, caplog):
+    caplog.set_level("INFO", "keras_salnet")  # so that the command's own setting ends with the test
     dataset = load_dataset("objects/dataset.toml")
     (folder / "maps").mkdir()
     for sample in dataset["test"]:
@@ -50,6 +51,8 @@ def test_maps_are_scored_against_masks(folder, capsys):
     )  # fmt: skip
     assert status == 0
     assert "dataset, test split, 2 images, against masks" in printed
+    assert "2 maps (2 PNG)" in caplog.text
+    assert "KL" not in caplog.text
     (found,) = json.loads((folder / "s.json").read_text())["evaluations"]
     assert found["summary"]["maps"].keys() == MASK_METRICS.keys()
     assert found["summary"]["maps"]["maxF"]["mean"] == pytest.approx(1)
