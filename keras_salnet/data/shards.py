@@ -91,6 +91,9 @@ class Shard:
         self._lock = threading.Lock()
         self._whole = None
 
+    def __reduce__(self):
+        return Shard, (self.path, self._sha256)  # for other processes, whose lock is their own
+
     def check(self):
         """Read the file through, the first time.
 

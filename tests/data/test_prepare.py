@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -164,6 +165,15 @@ def test_nothing_is_lost(source, prepared):
         assert gaze.dropped == exact.dropped
         assert sample.size == original.read_image().shape[:2]
         assert np.array_equal(sample.read_density(sample.size), original.read_density(sample.size))
+
+
+def test_a_sample_goes_to_other_processes_whole(prepared):
+    fit, dataset = prepared
+    sample = dataset["train"][0]
+    copy = pickle.loads(pickle.dumps(sample))
+    for plane, expected in zip(copy.read_in(FRAME, fit), sample.read_in(FRAME, fit), strict=True):
+        assert np.array_equal(plane, expected)
+    copy.shard.check()
 
 
 def test_tensorflow_reads_the_records(prepared):
