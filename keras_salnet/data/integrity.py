@@ -29,7 +29,8 @@ def check(dataset, skip_bad=False, track=no_progress):
 
     A file is bad that is missing, unreadable, truncated or empty; a density map that is all zeros
     or of another aspect than its image; a fixation map or mask of another size or with nothing in
-    it; and an image of which no fixation and no map is known.
+    it; and an image of which no fixation and no map is known, unless masks are all that is known
+    of the whole dataset: then one without a mask.
 
     Args:
         dataset: `Dataset` to train or evaluate on.
@@ -41,15 +42,12 @@ def check(dataset, skip_bad=False, track=no_progress):
 
     Raises:
         ValueError: some file is bad; the message lists all of them and what is wrong with each. Or
-            a split has nothing left. Or there are masks alone; nothing is decoded then.
+            a split has nothing left.
     """
     samples = list(dict.fromkeys(dataset["all"]))  # those that are trained on twice, once
-    if has_masks_only(dataset):
-        raise ValueError(
-            f"{dataset.name}: has masks of objects only, and no map or fixation of where people "
-            "look, which training and evaluating need. Models that learn from masks come later."
-        )
-    found = in_threads(find_problems, samples, track, f"checking {dataset.name}")
+    masks_only = has_masks_only(dataset)
+    title = f"checking {dataset.name}"
+    found = in_threads(lambda sample: find_problems(sample, masks_only), samples, track, title)
     bad = {sample: problems for sample, problems in zip(samples, found, strict=True) if problems}
     if not bad:
         logger.info("%s", dataset)
@@ -74,7 +72,7 @@ def has_masks_only(dataset):
     """Whether a `Dataset` knows masks and nothing of where people look."""
     samples = dataset["all"]
     looked_at = any(s.density is not None or s.fixations is not None for s in samples)
-    return not looked_at and any(s.mask is not None for s in samples)
+    return not looked_at and any(s.has_mask_only for s in samples)
 
 
 def in_threads(function, items, track, description):
@@ -105,7 +103,8 @@ def find_problems(sample, masks_only=False):
         return problems
     size = _try(problems, _image_size, sample.image)
     if sample.density is None and sample.fixations is None and not (masks_only and sample.mask):
-        problems.append(f"{sample.image}: has neither a density map nor fixations.")
+        lacks = "no mask" if masks_only else "neither a density map nor fixations"
+        problems.append(f"{sample.image}: has {lacks}.")
     if sample.density is not None:
         _try(problems, _check_density, sample.density, size)
     if sample.fixations is not None:

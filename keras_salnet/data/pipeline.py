@@ -115,10 +115,11 @@ def _shard_loader(samples, frame, fit):
 def _file_loader(samples, frame, fit):
     """`_loader` of samples that are files of their own."""
     images = tf.constant([str(sample.image) for sample in samples])
-    maps = tf.constant([str(sample.density or "") for sample in samples])
+    masked = tf.constant([sample.has_mask_only for sample in samples])
+    maps = tf.constant([str(sample.map_file or "") for sample in samples])
     # Where there is a map, nobody needs the points.
     points = tf.ragged.constant(
-        [() if sample.density else sample.density_points() for sample in samples],
+        [() if sample.map_file else sample.density_points() for sample in samples],
         ragged_rank=1,
         inner_shape=(2,),
         dtype=tf.float32,
@@ -134,7 +135,7 @@ def _file_loader(samples, frame, fit):
         density = tf.cond(
             path == "",
             lambda: _density(points[index], sigmas[index], tf.shape(image), frame, box),
-            lambda: place(_decode_map(tf.io.read_file(path)), frame, box),
+            lambda: place(_decode_map(tf.io.read_file(path), masked[index]), frame, box),
         )
         total = tf.reduce_sum(density)
         return {
@@ -171,16 +172,20 @@ def _upright(image, orientation):
     return tf.cond(is_one_of(3, 4, 7, 8), lambda: tf.reverse(mirrored, [0]), lambda: mirrored)
 
 
-def _decode_map(encoded):
-    """Encoded greyscale map, 8- or 16-bit PNG or JPEG → (h, w, 1) float32 of any sum."""
+def _decode_map(encoded, is_mask):
+    """Encoded greyscale map, 8- or 16-bit PNG or JPEG → (h, w, 1) float32 in [0, 1].
+
+    That of a mask is 0 or 1, as of `Sample.read_mask`.
+    """
+    as_floats = tf.image.convert_image_dtype
     grey = tf.cond(
         tf.io.is_jpeg(encoded),
-        lambda: tf.cast(
-            tf.io.decode_jpeg(encoded, channels=1, dct_method="INTEGER_ACCURATE"), tf.uint16
+        lambda: as_floats(
+            tf.io.decode_jpeg(encoded, channels=1, dct_method="INTEGER_ACCURATE"), tf.float32
         ),
-        lambda: tf.io.decode_png(encoded, channels=1, dtype=tf.uint16),
+        lambda: as_floats(tf.io.decode_png(encoded, channels=1, dtype=tf.uint16), tf.float32),
     )
-    return tf.cast(grey, tf.float32)
+    return tf.where(is_mask, tf.cast(grey >= 0.5, tf.float32), grey)
 
 
 def _density(points, sigma, size, frame, box):

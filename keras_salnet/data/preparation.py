@@ -147,6 +147,7 @@ def _features(sample, frame, fit):
         "size": image_size(sample.image),
         "image": str(sample.image),
         "density": None if sample.density is None else str(sample.density),
+        "mask": None if sample.mask is None else str(sample.mask),
         "sigma": sample.sigma,
         "dropped": gaze.dropped,
     }
@@ -180,7 +181,7 @@ def _fingerprint(dataset):
             gaze = sample.fixations if isinstance(sample.fixations, tuple) else [sample.fixations]
             files = [
                 (str(path), (stat := path.stat()).st_size, stat.st_mtime_ns)
-                for path in (sample.image, sample.density, *gaze)
+                for path in (sample.image, sample.density, sample.mask, *gaze)
                 if isinstance(path, Path)
             ]
             digest.update(repr((split, files, sample.sigma)).encode())

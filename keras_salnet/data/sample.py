@@ -1,4 +1,4 @@
-"""One image and what is known of where people looked at it."""
+"""One image and what is known of where people looked at it, or of the objects that stand out."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +46,8 @@ class Sample:
         sigma: standard deviation of the Gaussian that turns fixations into a density, in pixels
             of the image.
         dropped: int, how many more points lay outside the image and were left out of `fixations`.
-        mask: path of a mask of the salient objects, white on black, or None.
+        mask: path of a mask of the salient objects, white on black, or None. Where nothing else is
+            known, it is the density: equal on all of the objects, 0 elsewhere.
     """
 
     image: Path
@@ -61,6 +62,16 @@ class Sample:
     def name(self):
         """File name of the image without its ending."""
         return self.image.stem
+
+    @property
+    def has_mask_only(self):
+        """Whether a mask is known and nothing of where people looked."""
+        return self.mask is not None and self.density is None and self.fixations is None
+
+    @property
+    def map_file(self):
+        """Path of the map or mask that the density is, or None where it is made from fixations."""
+        return self.mask if self.has_mask_only else self.density
 
     def read_image(self):
         """(H, W, 3) uint8 RGB."""
@@ -117,10 +128,11 @@ class Sample:
             (H, W) float64 that sums to 1.
 
         Raises:
-            ValueError: the map is empty, or there is neither map nor fixations.
+            ValueError: the map or mask is empty, or there is neither, nor fixations.
         """
-        if self.density is not None:
-            return _normalized(self._read_map())
+        level = self._read_map()
+        if level is not None:
+            return _normalized(level)
         return fixation_density(self.density_points(), size, self.sigma)
 
     def read_density_in(self, frame, fit="stretch"):
@@ -136,7 +148,7 @@ class Sample:
         Raises:
             ValueError: as `read_density`.
         """
-        level = None if self.density is None else self._read_map()
+        level = self._read_map()
         fit = Fit(image_size(self.image), frame, fit)
         if level is not None:
             # In the image's box: a small map's own is another one, by the rounding of its size.
@@ -179,10 +191,16 @@ class Sample:
         return fixations
 
     def _read_map(self):
-        density = read_grey(self.density).astype(np.float64)
-        if density.sum() == 0:
-            raise ValueError(f"{self.density}: the density map is empty (all zeros).")
-        return density
+        """What is in `map_file`, (H, W) float64 of any sum, or None."""
+        if self.map_file is None:
+            return None
+        if self.has_mask_only:
+            level, empty = self.read_mask(), "mask is empty (nothing is white)"
+        else:
+            level, empty = read_grey(self.density), "density map is empty (all zeros)"
+        if not level.any():
+            raise ValueError(f"{self.map_file}: the {empty}.")
+        return level.astype(np.float64)
 
 
 def _normalized(density):

@@ -9,8 +9,8 @@ without TensorFlow. Its features:
 - ``density``: (H, W) little-endian uint16, the density in the frame, of which 65535 is the maximum;
 - ``fixations``: (n, 2) little-endian float64, points (x, y) in pixels of the image, and
   ``observer``: (n,) little-endian int64; left out where they are not known;
-- ``about``: JSON of the image's ``size`` (height, width), the paths of ``image`` and ``density``
-  that it was made from, ``sigma`` and ``dropped``, as in `Sample`.
+- ``about``: JSON of the image's ``size`` (height, width), the paths of ``image``, ``density`` and
+  ``mask`` that it was made from, ``sigma`` and ``dropped``, as in `Sample`.
 """
 
 import hashlib
@@ -90,6 +90,9 @@ class Shard:
         self._sha256 = sha256
         self._lock = threading.Lock()
         self._whole = None
+
+    def __reduce__(self):
+        return Shard, (self.path, self._sha256)  # for other processes, whose lock is their own
 
     def check(self):
         """Read the file through, the first time.
@@ -179,13 +182,17 @@ def _sample(features, frame, fit, shard):
         fixations = np.frombuffer(features["fixations"], "<f8").reshape(-1, 2)
     if "observer" in features:
         observer = np.frombuffer(features["observer"], "<i8")
+    # What was prepared by earlier versions tells nothing of masks.
+    paths = (about["density"], about.get("mask"))
+    density, mask = (None if path is None else Path(path) for path in paths)
     return PreparedSample(
         Path(about["image"]),
-        None if about["density"] is None else Path(about["density"]),
+        density,
         fixations,
         observer,
         about["sigma"],
         about["dropped"],
+        mask,
         pixels=np.frombuffer(features["image"], np.uint8).reshape(*frame, 3),
         levels=np.frombuffer(features["density"], "<u2").reshape(frame),
         size=tuple(about["size"]),

@@ -73,7 +73,7 @@ def survey(dataset, track=no_progress):
     warns of images that stand several times in one split.
 
     Args:
-        dataset: `Dataset`; masks alone will do.
+        dataset: `Dataset`.
         track: function (samples, description) → samples, to show progress.
 
     Returns:

@@ -6,13 +6,14 @@ import signal
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from keras_salnet.data.density import fixation_density
-from keras_salnet.data.integrity import no_progress
+from keras_salnet.data.integrity import has_masks_only, no_progress
 from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
@@ -20,11 +21,12 @@ from keras_salnet.evaluation.references import (
     OTHER_IMAGE,
     REFERENCES,
     CentreBias,
+    MaskBias,
     gaussian_centre,
     people,
 )
 from keras_salnet.evaluation.results import Evaluation
-from keras_salnet.evaluation.scores import METRICS, Truth, resized, score
+from keras_salnet.evaluation.scores import METRICS, Truth, resized, score, score_mask
 
 # sAUC's fixations of other images: MIT's code takes those of ten. pysaliency takes all, which here
 # are sampled where there are more than so many.
@@ -45,6 +47,10 @@ def evaluate(
 ):
     """Score models beside the centre bias and people, at the ground truth's own resolution.
 
+    Where masks of the salient objects are known, predictions are scored against them too; against
+    them alone where the dataset has nothing else. The F- and E-measures are those at the threshold
+    at which their mean over the images is highest, for each row of scores its own.
+
     The rows of scores are the models and, where the data allow,
 
     - ``half against half``: half of the observers predict the other half, about the ceiling;
@@ -54,7 +60,11 @@ def evaluate(
     - ``Gaussian centre``: the same without any data;
     - ``another image``: the density of another image of the split, drawn at random. The floor.
 
-    Images are taken one at a time: memory does not grow with their number, fixations aside.
+    Against masks, the centre bias is the mean mask, another image's mask is the floor, and there
+    are no rows of people.
+
+    Images are taken one at a time: memory does not grow with their number, fixations and two curves
+    a mask aside.
 
     Args:
         predictors: `Predictor`, `SavedMaps` or any function from an image's path to an (H, W) map;
@@ -85,15 +95,22 @@ def evaluate(
     split = split or dataset.held_out
     samples = dataset[split]
     training = [] if split in ("train", "all") else dataset.splits.get("train", [])
-    source = training or samples
+    looked_at, masked = not has_masks_only(dataset), list(filter(_has_mask, samples))
     with _mapping(workers) as mapped:
 
         def each(function, tasks, items, title):
             results = mapped(function, tasks)
             return (next(results) for _ in track(items, title))
 
-        densities = each(CentreBias.in_frame, zip(source), source, "centre bias")
-        bias = CentreBias(densities, leave_out=not training)
+        def learn(kind, source, leave_out):
+            planes = each(kind.in_frame, zip(source), source, "centre bias")
+            return kind(planes, leave_out)
+
+        if looked_at:
+            bias = learn(CentreBias, training or samples, not training)
+        if masked:
+            masked_training = list(filter(_has_mask, training))
+            mask_bias = learn(MaskBias, masked_training or masked, not masked_training)
         looks = list(each(_look, zip(samples), samples, "fixations"))
 
         def tasks():
@@ -102,9 +119,16 @@ def evaluate(
                 # The other images in random order.
                 order = np.random.default_rng((seed, number)).permutation(len(samples))
                 order = order[order != number]
-                others = _fixations_elsewhere(looks, order, looks[number].size, convention)
-                other = samples[order[-1]] if len(order) else None  # MIT's ten come first
-                yield sample, maps, bias, others, other, convention, emd, (seed, number)
+                kinds = []
+                if looked_at:
+                    others = _fixations_elsewhere(looks, order, looks[number].size, convention)
+                    other = samples[order[-1]] if len(order) else None  # MIT's ten come first
+                    about = bias, others, other, convention, emd, (seed, number)
+                    kinds.append(partial(_score_gaze, about=about))
+                if _has_mask(sample):
+                    other = next((samples[n] for n in order[::-1] if _has_mask(samples[n])), None)
+                    kinds.append(partial(_score_mask, about=(mask_bias, other)))
+                yield sample, maps, kinds
 
         title = f"scoring {dataset.name} {split}"
         rows = list(each(_score_sample, tasks(), samples, title))
@@ -119,6 +143,10 @@ def evaluate(
         samples=samples,
         scores=_columns(rows, (*predictors, *REFERENCES)),
     )
+
+
+def _has_mask(sample):
+    return sample.mask is not None
 
 
 class _Look(NamedTuple):
@@ -146,8 +174,40 @@ def _fixations_elsewhere(looks, order, size, convention):
     return np.concatenate(found)
 
 
-def _score_sample(sample, maps, bias, others, other, convention, emd, seed):
-    """Row → metric → value, of one image; rows of people are means over them."""
+def _score_sample(sample, maps, kinds):
+    """Row → metric → value, of one image: of all kinds of ground truth."""
+    rows = {}
+    for score_kind in kinds:
+        for row, scores in score_kind(sample, maps).items():
+            rows.setdefault(row, {}).update(scores)
+    return rows
+
+
+def _score_models(sample, maps, scored):
+    rows = {}
+    for name, saliency in maps.items():
+        try:
+            rows[name] = scored(saliency)
+        except ValueError as error:
+            raise ValueError(f"{sample.image}: the map of {name} has no score: {error}") from None
+    return rows
+
+
+def _score_mask(sample, maps, about):
+    """Row → metric of `MASK_METRICS` → value, of one image."""
+    bias, other = about
+    mask = sample.read_mask()
+    rows = _score_models(sample, maps, lambda saliency: score_mask(saliency, mask))
+    rows[CENTRE_BIAS] = score_mask(bias(sample), mask)
+    rows[GAUSSIAN] = score_mask(gaussian_centre(mask.shape), mask)
+    if other is not None:
+        rows[OTHER_IMAGE] = score_mask(other.read_mask(), mask)
+    return rows
+
+
+def _score_gaze(sample, maps, about):
+    """Row → metric of `GAZE_METRICS` → value, of one image; rows of people are means over them."""
+    bias, others, other, convention, emd, seed = about
     size = image_size(sample.image)
     gaze = sample.read_gaze()
     bias = resized(bias(sample), size)
@@ -158,12 +218,7 @@ def _score_sample(sample, maps, bias, others, other, convention, emd, seed):
         return score(saliency, truth, convention, emd=emd, seed=seed)
 
     truth = sample.read_density(size), gaze.points
-    rows = {}
-    for name, saliency in maps.items():
-        try:
-            rows[name] = scored(saliency, *truth)
-        except ValueError as error:
-            raise ValueError(f"{sample.image}: the map of {name} has no score: {error}") from None
+    rows = _score_models(sample, maps, lambda saliency: scored(saliency, *truth))
     rows[CENTRE_BIAS] = scored(bias, *truth)
     rows[GAUSSIAN] = scored(gaussian_centre(size), *truth)
     if other is not None:
@@ -181,13 +236,19 @@ def _columns(images, rows):
     """Each image's row → metric → value, as row → metric → (n,) float64, without empty ones."""
     columns = {
         row: {
-            metric: np.array([image.get(row, {}).get(metric, np.nan) for image in images])
+            metric: _column([image.get(row, {}).get(metric, np.nan) for image in images])
             for metric in METRICS
             if any(metric in image.get(row, {}) for image in images)
         }
         for row in rows
     }
     return {row: metrics for row, metrics in columns.items() if metrics}
+
+
+def _column(values):
+    """Values of the images, (n,) float64; of curves, those where their mean is highest."""
+    values = np.stack(np.broadcast_arrays(*values))
+    return values if values.ndim == 1 else values[:, np.nanmean(values, axis=0).argmax()]
 
 
 def _start_worker():

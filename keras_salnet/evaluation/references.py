@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_salnet.data.density import fixation_density
+from keras_salnet.data.geometry import resize
 
 CENTRE_BIAS = "centre bias"
 GAUSSIAN = "Gaussian centre"
@@ -46,6 +47,18 @@ class CentreBias:
         if not self._leave_out:
             return self._total / self._count
         return (self._total - self.in_frame(sample)) / (self._count - 1)
+
+
+class MaskBias(CentreBias):
+    """Where the salient objects are whatever the image: the mean of many images' masks.
+
+    As `CentreBias`, of masks; its scale says nothing.
+    """
+
+    @staticmethod
+    def in_frame(sample):
+        """The mask of a `Sample`: (96, 128) float64 from 0 to 1."""
+        return resize(sample.read_mask()[..., None].astype(np.float64), _FRAME)[..., 0]
 
 
 def gaussian_centre(size):

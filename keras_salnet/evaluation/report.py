@@ -34,15 +34,17 @@ _CONVENTIONS = {
     "pysaliency": "metrics as in pysaliency and the MIT/Tuebingen benchmark",
 }
 
+_SUBJECTS = {"density": "where people look", "mask": "which objects stand out"}
+
 _ROWS = {
     HALVES: "Half of the observers predict the other half: about the ceiling, though not a strict "
     "one, as more observers would predict better.",
     ONE_HUMAN: "Each observer alone predicts all others.",
-    CENTRE_BIAS: "Where people look whatever the image: the mean density of {centre_bias}. What "
-    "any model must beat.",
+    CENTRE_BIAS: "Where people look, or objects are, whatever the image: the mean {truth} of "
+    "{centre_bias}. What any model must beat.",
     GAUSSIAN: "A Gaussian in the middle of the image, its deviation a quarter of each side: a "
     "centre bias without any data.",
-    OTHER_IMAGE: "Where people looked at another image, drawn at random: the floor.",
+    OTHER_IMAGE: "The {truth} of another image, drawn at random: the floor.",
 }
 
 _METRICS = {
@@ -57,10 +59,18 @@ _METRICS = {
     "AUC-Judd": "How often the prediction is higher at a fixation than at another pixel.",
     "AUC-Borji": "The same, against random pixels.",
     "sAUC": "The same, against fixations of other images: a centre bias alone gains nothing.",
+    "MAE": "Mean absolute error of the prediction, stretched to [0, 1], from the mask.",
+    "maxF": "Precision and recall of the prediction cut at a threshold, as F-measure with "
+    "β² = 0.3; at the threshold at which its mean over the images is highest.",
+    "Fw": "F-measure without a threshold, its errors weighed by where they are.",
+    "S": "Structure measure: the likeness of objects and of regions.",
+    "maxE": "Enhanced alignment of the prediction cut at a threshold with the mask; at the "
+    "threshold at which its mean over the images is highest.",
 }
 
-# What the overview of several datasets and the captions of examples hold.
-_FEW_METRICS = ("CC", "NSS", "KL")
+# What the overview of several datasets and the captions of examples hold; examples are ranked by
+# the first that there is, in which more is better.
+_FEW_METRICS = ("CC", "NSS", "KL", "S", "maxF", "MAE")
 
 _PICTURE_SIDE = 320  # pixels at most
 
@@ -105,6 +115,9 @@ def write_report(evaluations, predictors, path):
                 "id": f"dataset-{count}",
                 "title": f"{evaluation.dataset}, {evaluation.split} split",
                 "evaluation": evaluation,
+                "truth": " and ".join(_truths(evaluation)),
+                "convention": evaluation.convention if evaluation.gaze_metrics else "–",
+                "few_metrics": _few_metrics(evaluation),
                 "best": _best(evaluation),
                 "figures": {
                     metric: _box_plots(evaluation, metric, salt=f"{count} {metric}")
@@ -117,12 +130,12 @@ def write_report(evaluations, predictors, path):
             }
             for count, evaluation in enumerate(evaluations, 1)
         ],
+        subject=" and ".join(_SUBJECTS[truth] for truth in _union(map(_truths, evaluations))),
         models=_union(evaluation.models for evaluation in evaluations),
         datasets=_union([evaluation.dataset] for evaluation in evaluations),
-        conventions=_union([evaluation.convention] for evaluation in evaluations),
+        conventions=_union([e.convention] for e in evaluations if e.gaze_metrics),
         references=[row for row in REFERENCES if any(row in e.scores for e in evaluations)],
         more_is_better=METRICS,
-        few_metrics=_FEW_METRICS,
         about_conventions=_CONVENTIONS,
         about_rows=_ROWS,
         about_metrics=_METRICS,
@@ -137,6 +150,16 @@ def write_report(evaluations, predictors, path):
 
 def _union(lists):
     return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _truths(evaluation):
+    """What predictions are scored against: some of `_SUBJECTS`."""
+    metrics = {"density": evaluation.gaze_metrics, "mask": evaluation.mask_metrics}
+    return [truth for truth in _SUBJECTS if metrics[truth]]
+
+
+def _few_metrics(evaluation):
+    return [metric for metric in _FEW_METRICS if metric in evaluation.metrics]
 
 
 def _number(value, digits=3, sign="-"):
@@ -260,21 +283,23 @@ class _Picture(NamedTuple):
 
 
 def _examples(evaluation, model, predict):
-    """Title → images on which the model's CC is best, about its median, and worst."""
+    """Title → images on which the model's CC is best, about its median, and worst; or its S."""
     scores = evaluation.scores[model]
-    order = np.argsort(-scores["CC"], kind="stable")
-    best, middle, worst = np.array_split(order[~np.isnan(scores["CC"][order])], 3)
+    few_metrics = _few_metrics(evaluation)
+    ranking = few_metrics[0]
+    order = np.argsort(-scores[ranking], kind="stable")
+    best, middle, worst = np.array_split(order[~np.isnan(scores[ranking][order])], 3)
     start = max(0, len(middle) - 3) // 2
     groups = {
-        "Best": best[:3],
-        "Around the median": middle[start : start + 3],
-        "Worst": worst[-3:],
+        f"Best by {ranking}": best[:3],
+        f"Around the median by {ranking}": middle[start : start + 3],
+        f"Worst by {ranking}": worst[-3:],
     }
     return {
         title: [
             {
                 "name": evaluation.samples[number].name,
-                "scores": {m: scores[m][number] for m in _FEW_METRICS if m in scores},
+                "scores": {m: scores[m][number] for m in few_metrics if m in scores},
                 "pictures": _pictures(evaluation.samples[number], predict),
             }
             for number in numbers

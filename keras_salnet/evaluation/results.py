@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_salnet import __version__
 from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES
-from keras_salnet.evaluation.scores import METRICS
+from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.statistics import bootstrap, interval, permutation_p
 from keras_salnet.files import atomic
 
@@ -24,13 +24,14 @@ class Evaluation:
     """Scores of models and reference rows on the same images.
 
     Args:
-        dataset, split, convention, seed: what was scored, and how.
+        dataset, split, convention, seed: what was scored, and how; the convention is that of the
+            metrics of where people look.
         centre_bias: what the centre bias was taken from, in words.
         dropped: how many fixations lay outside their image and were left out.
         models: names of those rows that are models.
         samples: the list of `Sample` that was scored.
         scores: row → metric → (n,) float64, one value an image; NaN where the image lacks what
-            the row or the metric needs, such as fixations.
+            the row or the metric needs, such as fixations or a mask.
     """
 
     dataset: str
@@ -47,6 +48,16 @@ class Evaluation:
     def metrics(self):
         """Names of the metrics that some row has, in the order of `METRICS`."""
         return [name for name in METRICS if any(name in row for row in self.scores.values())]
+
+    @property
+    def gaze_metrics(self):
+        """Those of `metrics` that say how well it was predicted where people look."""
+        return [name for name in self.metrics if name in GAZE_METRICS]
+
+    @property
+    def mask_metrics(self):
+        """Those of `metrics` that say how well the salient objects were found."""
+        return [name for name in self.metrics if name in MASK_METRICS]
 
     @functools.cached_property
     def summary(self):

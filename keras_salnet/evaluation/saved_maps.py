@@ -87,7 +87,7 @@ class SavedMaps:
         """Decode the map of every sample once, before anything is scored.
 
         The log tells how many maps of which kind there are, and warns of maps that were rounded to
-        8 bits, and of constant ones.
+        8 bits, where it is known where people looked, and of constant ones.
 
         Args:
             samples: list of `Sample`.
@@ -130,7 +130,7 @@ class SavedMaps:
         counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
         logger.info("%s: %d maps (%s)", self.folder, len(images), counts)
         coarse = sum(look.coarse for look in looks)
-        if coarse:
+        if coarse and not all(sample.has_mask_only for sample in samples):
             logger.warning(
                 "%s: %d of %d maps have 8 bits a value: what is rounded to 0 there, KL and IG "
                 "punish without bound. Save floats, as .npy, where you can.",

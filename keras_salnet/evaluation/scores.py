@@ -9,8 +9,8 @@ from keras_salnet.data.geometry import resize
 from keras_salnet.metrics._check import check_plain_map
 
 # Name in tables → whether more is better. AUC is of the pysaliency convention only and AUC-Borji of
-# MIT's; EMD is computed on request.
-METRICS = {
+# MIT's; EMD is computed on request. Against masks there are no conventions.
+GAZE_METRICS = {
     "KL": False,
     "CC": True,
     "SIM": True,
@@ -22,6 +22,14 @@ METRICS = {
     "AUC-Borji": True,
     "sAUC": True,
 }
+MASK_METRICS = {
+    "MAE": False,
+    "maxF": True,
+    "Fw": True,
+    "S": True,
+    "maxE": True,
+}
+METRICS = GAZE_METRICS | MASK_METRICS
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Truth:
 
 
 def score(saliency, truth, convention="mit", *, emd=False, seed=0):
-    """All metrics of one prediction.
+    """All metrics of one prediction of where people look.
 
     Args:
         saliency: (h, w) map of any size; it is resized, the ground truth never.
@@ -54,8 +62,8 @@ def score(saliency, truth, convention="mit", *, emd=False, seed=0):
         seed: of AUC-Borji's and sAUC's draws.
 
     Returns:
-        Metric → float, of those in `METRICS` that the convention has and the ground truth allows:
-        without fixations KL, CC, SIM and EMD, without fixations of other images no sAUC.
+        Metric → float, of those in `GAZE_METRICS` that the convention has and the ground truth
+        allows: without fixations KL, CC, SIM and EMD, without fixations of other images no sAUC.
 
     Raises:
         ValueError: the map is not (h, w) finite numbers, or negative where the convention does not
@@ -86,6 +94,30 @@ def score(saliency, truth, convention="mit", *, emd=False, seed=0):
     if len(truth.others):
         scores["sAUC"] = metrics.shuffled_auc(*gaze, truth.others, **rules, seed=seed)
     return scores
+
+
+def score_mask(saliency, mask):
+    """All metrics of one prediction of the salient objects.
+
+    Args:
+        saliency: (h, w) map of any size and scale; it is resized, the ground truth never.
+        mask: (H, W) bool.
+
+    Returns:
+        Metric of `MASK_METRICS` → float; maxF and maxE → (256,) float64, the image's values at the
+        thresholds 0, 1/255, … 1: the maximum is that of a dataset's mean.
+
+    Raises:
+        ValueError: the map is not (h, w) finite numbers.
+    """
+    saliency = resized(check_plain_map("saliency", saliency), mask.shape)
+    return {
+        "MAE": metrics.mean_absolute_error(saliency, mask),
+        "maxF": metrics.f_measure_curve(saliency, mask),
+        "Fw": metrics.weighted_f_measure(saliency, mask),
+        "S": metrics.s_measure(saliency, mask),
+        "maxE": metrics.e_measure_curve(saliency, mask),
+    }
 
 
 def resized(saliency, size):

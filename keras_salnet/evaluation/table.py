@@ -15,20 +15,27 @@ def tables(evaluation):
     Returns:
         List of `rich.table.Table`: the scores, a line a row of scores; where observers are known,
         how far the models are on the way from the centre bias to half against half; and the
-        difference of each pair of models. Behind ± is half of the 95 % interval.
+        difference of each pair of models. Behind ± is half of the 95 % interval. Metrics of where
+        people look and those of masks have tables of their own.
     """
-    title = (
-        f"{evaluation.dataset}, {evaluation.split} split, {len(evaluation.samples)} images, "
-        f"{evaluation.convention} convention; mean ± half its 95 % interval"
-    )
-    found = [_table(title, evaluation.metrics, evaluation.summary, _mean_cell)]
-    if evaluation.fractions:
-        title = f"Per cent of the way from {CENTRE_BIAS} to {HALVES}"
-        found.append(_table(title, evaluation.metrics, evaluation.fractions, _fraction_cell))
-    for (model, other), comparison in evaluation.comparisons.items():
-        title = f"{model} less {other}, and p of a paired permutation test"
-        rows = {"mean": comparison}
-        found.append(_table(title, evaluation.metrics, rows, _difference_cell))
+    found = []
+    for metrics, rules in (
+        (evaluation.gaze_metrics, f"{evaluation.convention} convention"),
+        (evaluation.mask_metrics, "against masks"),
+    ):
+        if not metrics:
+            continue
+        title = (
+            f"{evaluation.dataset}, {evaluation.split} split, {len(evaluation.samples)} images, "
+            f"{rules}; mean ± half its 95 % interval"
+        )
+        found.append(_table(title, metrics, evaluation.summary, _mean_cell))
+        if any(metric in way for way in evaluation.fractions.values() for metric in metrics):
+            title = f"Per cent of the way from {CENTRE_BIAS} to {HALVES}"
+            found.append(_table(title, metrics, evaluation.fractions, _fraction_cell))
+        for (model, other), comparison in evaluation.comparisons.items():
+            title = f"{model} less {other}, and p of a paired permutation test"
+            found.append(_table(title, metrics, {"mean": comparison}, _difference_cell))
     return found
 
 
@@ -40,6 +47,8 @@ def _table(title, metrics, rows, cell):
         arrow = "↑" if METRICS[metric] else "↓"
         table.add_column(f"{metric}\n{arrow}", justify="right", no_wrap=True)
     for row, columns in rows.items():
+        if columns.keys().isdisjoint(metrics):
+            continue
         cells = ("\n".join(cell(columns[m])) if m in columns else "–" for m in metrics)
         table.add_row(row, *cells)
     return table

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import scipy.io
 
-from keras_salnet.data import Dataset, Sample, check, integrity, load_dataset
+from keras_salnet.data import Dataset, Sample, check, load_dataset
 from keras_salnet.data.integrity import find_problems
 from keras_salnet.data.sample import read_grey, read_image
 
@@ -318,12 +318,17 @@ def test_people_may_disagree_of_a_mask_but_not_where_there_is_nothing_else(write
     assert line.startswith(f"{path}: the mask is empty: its brightest pixel is 100")
 
 
-@pytest.mark.parametrize("skip_bad", [False, True])
-def test_masks_alone_do_not_do_and_nothing_is_decoded(tmp_path, monkeypatch, skip_bad):
-    monkeypatch.setattr(integrity, "find_problems", lambda sample: pytest.fail("decoded"))
-    samples = [Sample(tmp_path / f"{name}.jpg", mask=tmp_path / f"{name}.png") for name in "ab"]
-    with pytest.raises(ValueError, match=r"^mine: has masks of objects only.* training and evalua"):
-        check(Dataset("mine", {"train": samples[:1], "val": samples[1:]}), skip_bad)
+def test_masks_alone_will_do(write_sample, tmp_path, write_mask):
+    image = write_sample().image
+    good = Sample(image, mask=write_mask(tmp_path / "mask.png", SIZE))
+    dataset = dataset_of(good)
+    assert check(dataset) is dataset
+    empty = Sample(image, mask=write_mask(tmp_path / "empty.png", SIZE, white=127))
+    unknown = Sample(write_sample("unknown").image)
+    told = problems(good, empty, unknown)
+    assert told[0].startswith(f"{empty.mask}: the mask is empty: its brightest pixel is 127; what ")
+    assert told[1:] == [f"{unknown.image}: has no mask."]
+    assert check(dataset_of(good, empty, unknown), skip_bad=True)["train"] == [good]
 
 
 def test_an_image_with_a_mask_alone_is_found_among_others(write_sample, tmp_path, write_mask):

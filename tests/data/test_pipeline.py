@@ -234,6 +234,43 @@ def test_densities_of_maps_are_the_same(tmp_path, fit, size):
         assert not density[batch["mask"][0].numpy() == 0].any()
 
 
+MASKS = [*MAPS, ("one bit", ".png"), ("transparent", ".png")]
+
+
+@each_fit
+@pytest.mark.parametrize("size", [(50, 70), (20, 90), (13, 11)])
+def test_densities_of_masks_are_the_same(tmp_path, fit, size):
+    write_pixels(tmp_path / "image.jpg", "rgb", size)
+    noise = np.random.default_rng(size).random(size)
+    level = cv2.GaussianBlur(noise, (0, 0), 1)
+    level = np.clip(0.5 + 2 * (level - level.mean()), 0, 1)  # many greys about the half
+    samples = []
+    for kind, ending in MASKS:
+        pixels = np.round(level * 255).astype(np.uint8)
+        if kind == "16-bit":
+            pixels = np.round(level * 65535).astype(np.uint16)
+        elif kind == "one bit":
+            pixels = pixels >= 128
+        elif kind == "three channels":
+            pixels = cv2.merge([pixels] * 3)
+        elif kind == "transparent":
+            pixels = cv2.merge([pixels] * 3 + [255 - pixels])
+        path = tmp_path / f"{kind}{ending}"
+        PIL.Image.fromarray(pixels).save(path)
+        samples.append(Sample(tmp_path / "image.jpg", mask=path))
+    gaze = Sample(tmp_path / "image.jpg", fixations=np.array([[3.0, 4.0]]), sigma=2.0, mask=path)
+    samples.append(gaze)  # whose mask is not learnt
+    (batch,) = validation_batches(samples, FRAME, fit=fit, batch_size=len(samples))
+    for number, (sample, density) in enumerate(zip(samples, batch["density"].numpy(), strict=True)):
+        expected = sample.read_density_in(FRAME, fit)
+        assert np.abs(density[..., 0] - expected).max() < 1e-4 * expected.max(), number
+        if sample is not gaze:
+            white = sample.read_mask()
+            assert 0.3 < white.mean() < 0.7
+            framed = Fit(size, FRAME, fit).image(white[..., None].astype(np.float32))
+            assert np.abs(density - framed / framed.sum()).max() < 1e-4 * density.max(), number
+
+
 def test_images_maps_and_points_may_be_mixed(tmp_path):
     write_pixels(tmp_path / "image.jpg", "rgb", (50, 70))
     looked = np.zeros((50, 70), np.uint8)

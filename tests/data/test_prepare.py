@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -39,7 +40,7 @@ SIZES = [(50, 70), (70, 50), (24, 32), (13, 11), (20, 90), (300, 8), (64, 48)]
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A dataset of images of many sizes with maps of 8 and 16 bits, points and fixation maps."""
+    """A dataset of images of many sizes with maps of 8 and 16 bits, fixations and masks."""
     folder = tmp_path_factory.mktemp("Blick über ☂")
     rng = np.random.default_rng(0)
     samples = []
@@ -65,7 +66,8 @@ def source(tmp_path_factory):
             {"fixations": points, "observer": np.arange(5) // 2, "sigma": 4.0, "dropped": 3},
             {"fixations": folder / f"ü{number}.looked.png", "sigma": 5.5},
             {"density": folder / f"ü{number}.png", "fixations": points},
-        ][number % 4]
+            {"mask": folder / f"ü{number}.png"},
+        ][number % 5]
         samples.append(Sample(path, **about))
     return Dataset("many sizes", {"train": samples[1:], "val": samples[:1]}, "where it was")
 
@@ -153,7 +155,7 @@ def test_nothing_is_lost(source, prepared):
     assert (dataset.name, list(dataset.splits)) == (source.name, ["train", "val"])
     for sample, original in zip(dataset["all"], source["all"], strict=True):
         assert isinstance(sample, PreparedSample)
-        for attribute in ("name", "image", "density", "sigma"):
+        for attribute in ("name", "image", "density", "mask", "sigma", "has_mask_only"):
             assert getattr(sample, attribute) == getattr(original, attribute)
         gaze, exact = sample.read_gaze(), original.read_gaze()
         assert np.array_equal(gaze.points, exact.points), "to the last bit"
@@ -163,6 +165,15 @@ def test_nothing_is_lost(source, prepared):
         assert gaze.dropped == exact.dropped
         assert sample.size == original.read_image().shape[:2]
         assert np.array_equal(sample.read_density(sample.size), original.read_density(sample.size))
+
+
+def test_a_sample_goes_to_other_processes_whole(prepared):
+    fit, dataset = prepared
+    sample = dataset["train"][0]
+    copy = pickle.loads(pickle.dumps(sample))
+    for plane, expected in zip(copy.read_in(FRAME, fit), sample.read_in(FRAME, fit), strict=True):
+        assert np.array_equal(plane, expected)
+    copy.shard.check()
 
 
 def test_tensorflow_reads_the_records(prepared):

@@ -100,6 +100,10 @@ def write_truth(path, kind, size, rng):
         scipy.io.savemat(path.with_suffix(".mat"), {"gaze": {"fixations": points + 1}})
         return {"fixations": path.with_suffix(".mat"), "sigma": 0.1 * max(size)}
     level = cv2.GaussianBlur(looked / 255, (0, 0), 0.1 * max(size))
+    if "mask" in kind:  # its edges are grey
+        ending = ".mask.jpg" if kind == "JPEG mask" else ".mask.png"
+        cv2.imwrite(str(path.with_suffix(ending)), np.round(255 * level / level.max()))
+        return {"mask": path.with_suffix(ending)}
     if kind == "half a map":
         level = level[::2, ::2]
     dtype = np.uint16 if kind == "16-bit map" else np.uint8
@@ -112,6 +116,7 @@ def write_truth(path, kind, size, rng):
 TRUTHS = {
     "maps": ["map", "16-bit map", "half a map", "JPEG map"],
     "points": ["points", "fixation map", "gaze"],
+    "masks": ["mask", "JPEG mask"],
 }
 
 

@@ -243,6 +243,36 @@ def test_a_mask_is_where_it_is_half_as_bright_as_white(tmp_path, dtype):
     assert Sample(tmp_path / "unread.jpg", mask=path).read_mask().tolist() == [[False, True]]
 
 
+def test_a_mask_alone_is_the_density(tmp_path, picture):
+    path = save(tmp_path / "image.jpg", picture)
+    height, width = SIZE
+    grey = np.full(SIZE, 127, np.uint8)  # just no mask
+    grey[: height // 2, : width // 4] = 128
+    mask = save(tmp_path / "mask.png", grey)
+    sample = Sample(path, mask=mask)
+    white = np.zeros(SIZE)
+    white[: height // 2, : width // 4] = 1
+    np.testing.assert_allclose(sample.read_density(SIZE), white / white.sum(), rtol=1e-12)
+    # In a frame twice as high, between bars.
+    frame = (2 * height, width)
+    density = sample.read_density_in(frame, "pad")
+    bar = np.zeros((height // 2, width))
+    np.testing.assert_allclose(density, np.concatenate([bar, white, bar]) / white.sum(), rtol=1e-6)
+    _, plane, _ = sample.read_in(frame, "pad")
+    assert np.array_equal(plane, density[..., None].astype(np.float32))
+    # Where people looked goes before.
+    looked = Sample(path, fixations=np.array([[width - 1.0, 0.0]]), sigma=1.0, mask=mask)
+    assert np.unravel_index(looked.read_density(SIZE).argmax(), SIZE) == (0, width - 1)
+    assert not looked.has_mask_only
+
+
+def test_an_empty_mask_is_refused(tmp_path, picture):
+    path = save(tmp_path / "image.jpg", picture)
+    mask = save(tmp_path / "mask.png", np.full(SIZE, 127, np.uint8))
+    with pytest.raises(ValueError, match=r"mask\.png: the mask is empty"):
+        Sample(path, mask=mask).read_in((16, 16))
+
+
 def test_without_a_mask_there_is_none_to_read():
     with pytest.raises(ValueError, match=r"image\.jpg: there is no mask"):
         Sample("image.jpg").read_mask()

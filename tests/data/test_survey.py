@@ -97,7 +97,7 @@ def test_masks_alone_will_do(tmp_path, write_distinct, write_mask):
     mask = write_mask(tmp_path / "mask.png")
     assert survey(dataset_of(train=[Sample(a, mask=mask)], val=[Sample(b, mask=mask)])).errors == []
     (error,) = survey(dataset_of(train=[Sample(a, mask=mask), Sample(b)])).errors
-    assert f"{b}: has neither a density map nor fixations." in error
+    assert f"{b}: has no mask." in error
     point = np.array([[1.0, 1]])
     (error,) = survey(dataset_of(train=[Sample(a, mask=mask), Sample(b, None, point)])).errors
     assert f"{a}: has neither a density map nor fixations." in error
@@ -191,22 +191,16 @@ def test_a_sheet_must_be_a_picture(tmp_path, capsys):
         assert f"--sheet {tmp_path / name}: must end as a picture" in capsys.readouterr().err
 
 
-def test_who_trains_or_evaluates_on_masks_is_told(tmp_path, write_distinct, write_mask, capsys):
-    (tmp_path / "masks").mkdir()
+def test_the_command_on_masks(tmp_path, write_distinct, write_mask, capsys):
     for image in write_distinct(tmp_path / "images", "abc"):
         write_mask(tmp_path / "masks" / image.name)
-    assert cli.main(["datasets", "check", str(tmp_path)]) == 0
+    sheet = tmp_path / "sheet.png"
+    assert cli.main(["datasets", "check", str(tmp_path), "--sheet", str(sheet)]) == 0
     assert "Every file can be used." in capsys.readouterr().out
-    # Before anything is decoded: there is nothing to decode.
-    for path in (tmp_path / "images").iterdir():
-        path.write_bytes(b"")
-    command = ["evaluate", "--maps", str(tmp_path / "masks"), "--data", str(tmp_path)]
-    assert cli.main(command) == 1
-    assert "has masks of objects only" in capsys.readouterr().err
-    command = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]
-    assert cli.main(command) == 1
-    assert "has masks of objects only" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    assert sheet.exists()
+    write_mask(tmp_path / "masks" / "b.png", white=0)
+    assert cli.main(["datasets", "check", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'masks' / 'b.png'}: the mask is empty" in capsys.readouterr().err
 
 
 # The sheet

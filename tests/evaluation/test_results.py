@@ -13,7 +13,7 @@ from rich.console import Console
 from keras_salnet.data import Sample
 from keras_salnet.evaluation import write_csv, write_json
 from keras_salnet.evaluation.references import REFERENCES
-from keras_salnet.evaluation.scores import METRICS
+from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.table import tables
 
 MIT = [metric for metric in METRICS if metric != "AUC"]
@@ -227,8 +227,12 @@ def test_a_cell_is_the_mean_and_half_the_interval(make_evaluation):
 def test_arrows_point_to_what_is_better(make_evaluation):
     text = printed(make_evaluation(random_scores(("model",), MIT)))
     header, arrows = text.splitlines()[2:4]
-    assert header.split() == MIT
+    assert header.split() == [metric for metric in MIT if metric in GAZE_METRICS]
     assert arrows.split() == list("↓↑↑↓↑↑↑↑↑")
+    of_masks = text[text.index("MAE") :]
+    header, arrows, *_ = of_masks.splitlines()
+    assert header.split() == list(MASK_METRICS)
+    assert arrows.split() == list("↓↑↑↑↑")
 
 
 def test_missing_and_infinite_values_have_signs(make_evaluation):
