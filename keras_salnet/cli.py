@@ -172,6 +172,20 @@ def _add_train(commands):
         **_OPTIONAL,
     )
     parser.add_argument(
+        "--max-nodes",
+        type=int,
+        metavar="N",
+        help="every RGA relates to a grid of at most N cells (default: where that saves much)",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="VGGRGA's encoder: vgg16, resnet50, resnet101, densenet121, mobilenetv2 or "
+        "efficientnetv2b0 (default: vgg16)",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
         "--model-arg",
         type=_model_arg,
         action="append",
@@ -422,7 +436,7 @@ def _begin(given, misused):
         changes["augment"] = None
     changes["model_args"] = {
         **dict(given.get("model_arg", ())),
-        **_among(given, "num_rga", "attention"),
+        **_among(given, "num_rga", "attention", "max_nodes", "backbone"),
     }
     if "backbone_weights" in given:
         weights = given["backbone_weights"]

@@ -3,6 +3,10 @@
 import contextlib
 import re
 import socket
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -16,8 +20,70 @@ DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 # configuration D).
 _VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 
-# Name of an encoder's layer: any prefix, and VGG16's name for it.
-_ENCODER_LAYER = r"(?:.+_)?(block(\d)_conv\d)"
+# Names of encoders' layers hold the stage and keras.applications' name, which for VGG16 is both;
+# there, any prefix may come before it.
+_ENCODER_LAYER = re.compile(r"encoder(\d)_(.+)|(?:.+_)?(block(\d)_conv\d)")
+
+# The side of the frame by which the scales of a network's layers are told.
+_SIDE = 224
+
+
+@dataclass(frozen=True)
+class _Application:
+    """A network of keras.applications that halves its frame five times.
+
+    Args:
+        name: of its builder.
+        preprocessing: function (name) → layer that makes RGB in 0…255 what its weights want.
+        file: what keras.applications calls its weights without top.
+        options: further arguments of its builder.
+    """
+
+    name: str
+    preprocessing: Callable
+    file: str
+    options: dict = field(default_factory=dict)
+
+
+_MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in 0…1
+_symmetric = partial(layers.Rescaling, 1 / 127.5, -1)
+_standardized = partial(
+    layers.Rescaling,
+    [1 / (255 * deviation) for deviation in _DEVIATIONS],
+    [-mean / deviation for mean, deviation in zip(_MEANS, _DEVIATIONS, strict=True)],
+)
+_APPLICATIONS = {
+    "densenet121": _Application(
+        "DenseNet121",
+        _standardized,
+        "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    # Its own preprocessing is the same, but its layers' names differ from build to build.
+    "efficientnetv2b0": _Application(
+        "EfficientNetV2B0",
+        _standardized,
+        "efficientnetv2-b0_notop.h5",
+        {"include_preprocessing": False},
+    ),
+    "mobilenetv2": _Application(
+        "MobileNetV2",
+        _symmetric,
+        "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    ),
+    "resnet101": _Application(
+        "ResNet101",
+        CaffePreprocessing,
+        "resnet101_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "resnet50": _Application(
+        "ResNet50",
+        CaffePreprocessing,
+        "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    ),
+    "vgg16": _Application(
+        "VGG16", CaffePreprocessing, "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    ),
+}
 
 
 def conv3x3(filters, name, initializer="he_normal"):
@@ -85,57 +151,128 @@ def vgg16_stages(images, filters=64, after_block=None, prefix="", pixel_scale=1)
     return stages
 
 
-def encoder_layers(model, stages=5):
-    """The layers of the first stages of a model's pretrained encoder, or encoders, with weights."""
-    found = ((re.fullmatch(_ENCODER_LAYER, layer.name), layer) for layer in model.layers)
-    return [layer for match, layer in found if match and int(match[2]) <= stages]
+def backbone_names():
+    """Names of the encoders that `VGGRGA` takes, sorted."""
+    return sorted(_APPLICATIONS)
 
 
-def load_vgg16_weights(model, source):
-    """Copy VGG16's ImageNet weights into each encoder of `model`, layer by layer, by name.
+def application_stages(images, backbone, after_stage=None):
+    """The five scales of a network of keras.applications.
 
     Args:
-        model: a model built on `vgg16_stages` with 64 filters.
-        source: ``"imagenet"`` for keras.applications' own file (58 MB, kept in Keras's cache), or
-            the path of such a file (``.h5`` or ``.weights.h5``, without top).
+        images: `keras.Input` (B, H, W, 3), RGB, 0…255; height and width are multiples of 32.
+        backbone: one of `backbone_names()` other than ``"vgg16"``.
+        after_stage: function (features, stage 1…5) → features, applied to what each scale ends
+            with; all that follows sees its result.
+
+    Returns:
+        List of the five scales' last features, at 1/2 … 1/32 of the frame.
+    """
+    network = _build_application(backbone)
+    sizes = [layer.output.shape[1:3] for layer in network.layers]
+    last = {size: place for place, size in enumerate(sizes)}
+    ends = [last[_SIDE >> stage, _SIDE >> stage] for stage in (1, 2, 3, 4, 5)]
+    names = {
+        layer.name: f"encoder{bisect_left(ends, place) + 1}_{layer.name}"
+        for place, layer in enumerate(network.layers)
+    }
+    end_names = {names[network.layers[place].name] for place in ends}
+    stages = []
+
+    def rename(layer):
+        return type(layer).from_config({**layer.get_config(), "name": names[layer.name]})
+
+    def call(layer, *arguments, **keywords):
+        features = layer(*arguments, **keywords)
+        if layer.name in end_names:
+            if after_stage is not None:
+                features = after_stage(features, len(stages) + 1)
+            stages.append(features)
+        return features
+
+    keras.models.clone_model(network, [images], clone_function=rename, call_function=call)
+    return stages
+
+
+def _build_application(backbone):
+    """The network, with random weights, for RGB in 0…255."""
+    application = _APPLICATIONS[backbone]
+    pixels = application.preprocessing(name="preprocessing")(keras.Input((_SIDE, _SIDE, 3)))
+    build = getattr(keras.applications, application.name)
+    return build(include_top=False, weights=None, input_tensor=pixels, **application.options)
+
+
+def encoder_layers(model, stages=5):
+    """The layers of a model that hold the weights of its pretrained encoder, or encoders.
+
+    Args:
+        model: `keras.Model` of this package, built or loaded.
+        stages: how many stages, from the first: the blocks of VGG16, the scales of another network.
+
+    Returns:
+        List of layers, in the model's order.
+    """
+    return [layer for layer in model.layers if layer.weights and 0 < _stage(layer) <= stages]
+
+
+def _stage(layer):
+    """Of the encoder; 0 for what is no layer of it."""
+    match = _ENCODER_LAYER.fullmatch(layer.name)
+    return int(match[1] or match[4]) if match else 0
+
+
+def load_backbone_weights(model, source, backbone="vgg16"):
+    """Copy a network's ImageNet weights into each encoder of `model`, layer by layer, by name.
+
+    Args:
+        model: a model built on that network's stages; on VGG16's, with 64 filters.
+        source: ``"imagenet"`` for keras.applications' own file, kept in Keras's cache, or the path
+            of such a file (``.h5`` or ``.weights.h5``, without top).
+        backbone: one of `backbone_names()`.
 
     Raises:
         ConnectionError: the download failed.
-        FileNotFoundError, ValueError: no such file, or it is not VGG16's.
+        FileNotFoundError, ValueError: no such file, or it is another network's.
     """
     encoder = encoder_layers(model)
-    if encoder[0].filters != 64:
+    if backbone == "vgg16" and encoder[0].filters != 64:
         raise ValueError(
             f"backbone_weights={source!r} fit filters=64 only; pass backbone_weights=None "
             "(--backbone-weights none) to train a narrower encoder from scratch."
         )
-    vgg16 = _pretrained_vgg16(source)
+    pretrained = _pretrained(_APPLICATIONS[backbone], source)
     for layer in encoder:
-        name = re.fullmatch(_ENCODER_LAYER, layer.name)[1]
-        layer.set_weights(vgg16.get_layer(name).get_weights())
+        match = _ENCODER_LAYER.fullmatch(layer.name)
+        layer.set_weights(pretrained.get_layer(match[2] or match[3]).get_weights())
 
 
-def _pretrained_vgg16(source):
+def _pretrained(application, source):
+    build = partial(
+        getattr(keras.applications, application.name),
+        include_top=False,
+        input_shape=(_SIDE, _SIDE, 3),
+    )
     if source != "imagenet":
         if not Path(source).is_file():
             raise FileNotFoundError(
                 f"backbone_weights: there is no file {source}; it takes 'imagenet', the path of "
-                "VGG16's weights without top, or None."
+                f"{application.name}'s weights without top, or None."
             )
         try:
-            return keras.applications.VGG16(include_top=False, weights=str(source))
+            return build(weights=str(source))
         except Exception as error:  # h5py and Keras raise a dozen kinds for a wrong file
             raise ValueError(
-                f"backbone_weights: {source} does not hold VGG16's weights without top: {error}"
+                f"backbone_weights: {source} does not hold {application.name}'s weights without "
+                f"top: {error}"
             ) from error
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
-            return keras.applications.VGG16(include_top=False, weights="imagenet")
+            return build(weights="imagenet")
     except Exception as error:  # urllib's errors reach us wrapped in bare Exception
         raise ConnectionError(
-            f"VGG16's ImageNet weights could not be downloaded ({error}). Try again later, pass "
-            "backbone_weights (--backbone-weights) the path of a copy of "
-            "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5, or None to train from scratch."
+            f"{application.name}'s ImageNet weights could not be downloaded ({error}). Try again "
+            "later, pass backbone_weights (--backbone-weights) the path of a copy of "
+            f"{application.file}, or None to train from scratch."
         ) from error
 
 

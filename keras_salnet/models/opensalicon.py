@@ -8,7 +8,7 @@ Networks", ICCV 2015.
 import keras
 from keras import layers
 
-from keras_salnet.models.backbones import check_input_shape, load_vgg16_weights, vgg16_stages
+from keras_salnet.models.backbones import check_input_shape, load_backbone_weights, vgg16_stages
 
 _STREAMS = ("fine", "coarse")
 
@@ -84,7 +84,7 @@ def OpenSALICON(
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
-        load_vgg16_weights(model, backbone_weights)
+        load_backbone_weights(model, backbone_weights)
     return model
 
 

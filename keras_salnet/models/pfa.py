@@ -12,7 +12,7 @@ from keras_salnet.layers import (
     PFASpatialAttention,
 )
 from keras_salnet.layers.gating import batch_norm
-from keras_salnet.models.backbones import check_input_shape, load_vgg16_weights, vgg16_stages
+from keras_salnet.models.backbones import check_input_shape, load_backbone_weights, vgg16_stages
 
 
 def PFA(
@@ -92,7 +92,7 @@ def PFA(
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
-        load_vgg16_weights(model, backbone_weights)
+        load_backbone_weights(model, backbone_weights)
     return model
 
 

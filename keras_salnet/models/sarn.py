@@ -12,7 +12,7 @@ from keras_salnet.models.backbones import (
     check_filters,
     check_input_shape,
     conv3x3,
-    load_vgg16_weights,
+    load_backbone_weights,
     vgg16_stages,
 )
 
@@ -84,7 +84,7 @@ def SARN(
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
-        load_vgg16_weights(model, backbone_weights)
+        load_backbone_weights(model, backbone_weights)
     return model
 
 

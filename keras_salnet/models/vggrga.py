@@ -3,13 +3,18 @@
 Cao & Jo, "Saliency Prediction with Relation-aware Global Attention Module", IW-FCV 2021.
 """
 
+from functools import partial
+
 import keras
+from keras import layers
 
 from keras_salnet.layers import attention_names, create_attention
 from keras_salnet.models.backbones import (
+    application_stages,
+    backbone_names,
     check_filters,
     check_input_shape,
-    load_vgg16_weights,
+    load_backbone_weights,
     vgg16_stages,
 )
 from keras_salnet.models.decoder import saliency_decoder
@@ -29,6 +34,7 @@ def VGGRGA(
     filters=64,
     attention="rga_sc",
     max_nodes=None,
+    backbone="vgg16",
     name="vggrga",
 ):
     """Build VGGRGA (Cao & Jo, 2021).
@@ -44,18 +50,25 @@ def VGGRGA(
     modules fit into memory, which the paper left out for the lack of it, and one model takes images
     of any size.
 
+    Another `backbone` takes the encoder's place. Its five stages are its scales 1/2 … 1/32, each of
+    which ends with its last layer. So the decoder ends at 1/2, and the map of this size is enlarged
+    to the frame's.
+
     Args:
         num_rga: 0…5, the n of the paper's VGGRGA(n).
         multi_level_integration: add the three MI skips.
-        input_shape: (height, width, 3); both multiples of 16, or None where the size of a batch may
-            be any multiple of 16.
+        input_shape: (height, width, 3); both multiples of 16, of 32 with another `backbone`, or
+            None where the size of a batch may be any such multiple.
         backbone_weights: encoder weights: ``"imagenet"`` (downloaded once by Keras), the path of
-            a VGG16 weight file without top, or None for random ones.
-        filters: width of the first stage; 64 in the paper. Pretrained weights need 64, and the
-            channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 56 from 4 on).
+            a weight file of the `backbone` without top, or None for random ones.
+        filters: width of the first stage; 64 in the paper. VGG16's pretrained weights need 64, and
+            the channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 56 from 4 on). With
+            another `backbone` it is the width of the decoder alone.
         attention: what takes RGA-SC's places, one of `keras_salnet.layers.attention_names()`.
         max_nodes: let every RGA relate to a square grid of at most so many cells: then the weights
             fit a model of any other input size with the same `max_nodes`. None: as above.
+        backbone: encoder: ``"vgg16"`` or, of keras.applications, ``"densenet121"``,
+            ``"efficientnetv2b0"``, ``"mobilenetv2"``, ``"resnet101"``, ``"resnet50"``.
         name: name of the model.
 
     Returns:
@@ -72,8 +85,11 @@ def VGGRGA(
         >>> model = VGGRGA(1, input_shape=(128, 160, 3), backbone_weights=None, filters=16)
         >>> model.output_shape
         (None, 128, 160, 1)
+        >>> model = VGGRGA(1, backbone_weights=None, filters=16, backbone="mobilenetv2")
+        >>> model.get_layer("block5_rga").output.shape
+        (None, 8, 8, 1280)
     """
-    _check(num_rga, input_shape, filters, attention, max_nodes)
+    _check(num_rga, input_shape, filters, attention, max_nodes, backbone)
     is_rga = attention.startswith("rga_")
 
     def attend(features, stage, side):
@@ -89,19 +105,27 @@ def VGGRGA(
         return create_attention(attention, **options)(features)
 
     images = keras.Input(tuple(input_shape), name="image")
-    stages = vgg16_stages(images, filters, lambda x, block: attend(x, block, "block"))
+    after_stage = partial(attend, side="block")
+    if backbone == "vgg16":
+        stages = vgg16_stages(images, filters, after_stage)
+    else:
+        stages = application_stages(images, backbone, after_stage)
 
     maps = saliency_decoder(
-        stages, filters, multi_level_integration, lambda x, stage: attend(x, stage, "decoder")
+        stages, filters, multi_level_integration, partial(attend, side="decoder")
     )
+    if backbone != "vgg16":
+        maps = layers.UpSampling2D(
+            2, interpolation="bilinear", dtype="float32", name="saliency_upsampling"
+        )(maps)
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
-        load_vgg16_weights(model, backbone_weights)
+        load_backbone_weights(model, backbone_weights, backbone)
     return model
 
 
-def _check(num_rga, input_shape, filters, attention, max_nodes):
+def _check(num_rga, input_shape, filters, attention, max_nodes, backbone):
     if num_rga not in range(6):
         raise ValueError(f"num_rga must be one of 0, 1, 2, 3, 4, 5, not {num_rga!r}.")
     check_filters(filters)
@@ -111,4 +135,8 @@ def _check(num_rga, input_shape, filters, attention, max_nodes):
         )
     if max_nodes is not None and not attention.startswith("rga_"):
         raise ValueError(f"max_nodes is for RGA; {attention} has no nodes.")
-    check_input_shape(input_shape, 16, may_vary=True)
+    if backbone not in backbone_names():
+        raise ValueError(
+            f"backbone must be one of {', '.join(backbone_names())}, not {backbone!r}."
+        )
+    check_input_shape(input_shape, 16 if backbone == "vgg16" else 32, may_vary=True)

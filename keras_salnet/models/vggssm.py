@@ -9,7 +9,7 @@ from keras_salnet.layers import SelfAttention
 from keras_salnet.models.backbones import (
     check_filters,
     check_input_shape,
-    load_vgg16_weights,
+    load_backbone_weights,
     vgg16_stages,
 )
 from keras_salnet.models.decoder import saliency_decoder
@@ -63,5 +63,5 @@ def VGGSSM(
         stages[-1] = SelfAttention(name="block5_self_attention")(stages[-1])
     model = keras.Model(images, saliency_decoder(stages, filters), name=name)
     if backbone_weights is not None:
-        load_vgg16_weights(model, backbone_weights)
+        load_backbone_weights(model, backbone_weights)
     return model
