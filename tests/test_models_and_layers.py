@@ -96,7 +96,9 @@ MODELS = [
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
-    ModelCase("vggrga", (64, 96, 3), num_rga=1, filters=8, max_nodes=64, backbone="mobilenetv2"),
+    ModelCase(
+        "vggrga", (64, 96, 3), slow=True, num_rga=1, filters=8, max_nodes=64, backbone="mobilenetv2"
+    ),
     ModelCase(
         "vggrga", (64, 96, 3), slow=True, num_rga=2, filters=16, max_nodes=64, backbone="resnet50"
     ),
