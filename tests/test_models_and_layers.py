@@ -259,6 +259,24 @@ def test_deterministic(case):
 
 
 @each_case
+def test_float64(case):
+    """The same to the last bit whenever it is asked, and what float32 has, more exactly."""
+    keras.config.set_dtype_policy("float64")
+    try:
+        net = case.build()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {weight.dtype for weight in net.trainable_weights} <= {"float64", "float32"}
+    net.set_weights(trained(case).get_weights())
+    outputs = predict(net, case)
+    np.testing.assert_array_equal(outputs, predict(net, case))
+    assert_same(predict(trained(case), case), outputs, 1e-4)
+    alone = net(case.inputs()[1:2], training=False)
+    if outputs.dtype == "float64":  # models end in float32
+        np.testing.assert_allclose(alone, outputs[1:2], rtol=0, atol=1e-12 * np.ptp(outputs))
+
+
+@each_case
 def test_xla_computes_the_same(case):
     net = trained(case)
     x = case.inputs()
@@ -365,7 +383,8 @@ def test_saved_model_in_a_fresh_process(case, fresh_answers):
 
 
 @each_quick_case
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_saved_model_on_another_backend(case, backend, fresh_answers):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -419,3 +438,15 @@ def test_tflite(case, tmp_path):
     runner = Interpreter(model_content=code).get_signature_runner("serving_default")
     answers = [runner(image=image[None])["saliency"] for image in case.inputs()]
     assert_same(np.concatenate(answers), predict(net, case), 1e-4)
+
+
+@each_model
+def test_onnx(case, tmp_path):
+    """Through Keras's own export."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    net = trained(case)
+    net.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (answer,) = session.run(None, {session.get_inputs()[0].name: case.inputs()})
+    assert_same(answer, predict(net, case), 1e-4)
