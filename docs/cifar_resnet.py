@@ -23,7 +23,7 @@ def build(depth=20, attention="rga_sc"):
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
         raise ValueError(f"depth must be 8, 14, 20, …, not {depth}.")
-    # RGA's default of 8 is too much for 16 channels.
+    # RGA's default of 8 for both is too much for 16 channels.
     options = {"ratio": 4, "reduction": 4} if attention.startswith("rga") else {}
 
     images = keras.Input((32, 32, 3), name="image")

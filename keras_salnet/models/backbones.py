@@ -3,6 +3,8 @@
 import contextlib
 import re
 import socket
+import textwrap
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -259,11 +261,13 @@ def _pretrained(application, source):
                 f"{application.name}'s weights without top, or None."
             )
         try:
-            return build(weights=str(source))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # one a layer, before the error
+                return build(weights=str(source))
         except Exception as error:  # h5py and Keras raise a dozen kinds for a wrong file
             raise ValueError(
                 f"backbone_weights: {source} does not hold {application.name}'s weights without "
-                f"top: {error}"
+                f"top: {textwrap.shorten(str(error), 300)}"
             ) from error
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):

@@ -1,5 +1,8 @@
 """Attention after layers of any network."""
 
+import json
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -67,6 +70,25 @@ def test_parameters_of_table_7(shape, ratio, millions):
     assert sum(weight.numpy().size for weight in layer.trainable_weights) / 1e6 == pytest.approx(
         millions, rel=0.05
     )
+
+
+@pytest.mark.slow
+def test_parameters_of_resnet50_are_those_of_the_page():
+    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text("utf-8")
+    page = " ".join(page.split())
+    resnet = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(256, 256, 3))
+    ends = ["conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out"]
+    assert f"ends = {json.dumps(ends)}" in page
+    plain, pooled, exact = (
+        f"{net.count_params() / 1e6:.1f} million"
+        for net in (
+            resnet,
+            attach_attention(resnet, ends, "rga_sc", max_nodes=256),
+            attach_attention(resnet, ends, "rga_sc"),
+        )
+    )
+    assert f"ResNet-50 has {plain} parameters without its classifier" in page
+    assert f"it has {pooled}, and {exact} where all" in page
 
 
 def test_what_cannot_be(network):

@@ -54,6 +54,7 @@ def test_augmented_images_are_moved_and_mirrored(example):
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_it_learns(example):
     keras.utils.set_random_seed(0)
     net = example["build"](8, "rga_sc")

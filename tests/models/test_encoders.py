@@ -22,7 +22,7 @@ ENCODERS = {
         [
             "block1a_project_activation",
             "block2b_add",
-            "block3b_add",
+            "block4a_expand_activation",
             "block6a_expand_activation",
             "top_activation",
         ],
@@ -108,6 +108,11 @@ def test_stages_are_those_of_the_application(name, tmp_path):
         assert a.shape[1:3] == (64 >> stage, 96 >> stage)
         assert np.std(b) > 0
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * np.abs(b).max())
+
+    # What the decoder takes: the ends, all of them, and no other layer of that scale.
+    takers = ["integration2_conv1", "integration3_conv1", "integration4_conv1", "decoder5_conv1"]
+    for taker, end in zip(takers, stages[1:], strict=True):
+        assert net.get_layer(taker).input is net.get_layer(end).output, taker
 
     encoder = encoder_layers(net)
     assert sum(len(layer.weights) for layer in encoder) == len(original.weights)
