@@ -169,17 +169,14 @@ def test_a_map_in_a_free_frame_has_the_image_s_size_and_place(fit):
     assert (saliency * columns).sum() / saliency.sum() == pytest.approx(599.5, abs=0.6)
 
 
-def narrow(folder, height, width):
-    """A model with attention, and its file."""
-    keras.utils.set_random_seed(0)
-    net = models.VGGRGA(1, input_shape=(height, width, 3), backbone_weights=None, filters=8)
-    net.save(folder / "model.keras")
-    return net, folder / "model.keras"
-
-
 @pytest.fixture(scope="module")
 def free(tmp_path_factory):
-    return narrow(tmp_path_factory.mktemp("free"), None, None)
+    """A model with attention, and its file."""
+    keras.utils.set_random_seed(0)
+    net = models.VGGRGA(1, input_shape=(None, None, 3), backbone_weights=None, filters=8)
+    path = tmp_path_factory.mktemp("free") / "model.keras"
+    net.save(path)
+    return net, path
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +208,9 @@ def test_input_sizes_that_do_not_fit_are_refused(free, tmp_path):
     for size in ((100, 128), (128, 0), (-16, 32)):
         with pytest.raises(ValueError, match="multiples of 16 pixels, not"):
             Predictor.load(path, size)
-    _, path = narrow(tmp_path, 128, 144)
+    path = tmp_path / "model.keras"
+    images = keras.Input((128, 144, 3))
+    keras.Model(images, keras.layers.Conv2D(1, 3, padding="same")(images)).save(path)
     assert Predictor.load(path, (128, 144)).input_size == (128, 144)
     with pytest.raises(ValueError, match=r"model\.keras: takes frames of 128 x 144, not of 128 x"):
         Predictor.load(path, (128, 128))
