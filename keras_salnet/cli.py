@@ -530,12 +530,12 @@ def _newest_run():
     return max(finished, key=lambda run: (run / "model.keras").stat().st_mtime)
 
 
-def _load_predictor(model):
+def _load_predictor(model, **options):
     from keras_salnet.predictor import Predictor
 
     if Path(model).suffix != ".tflite":  # which needs no Keras
         _start_keras()
-    return Predictor.load(model)
+    return Predictor.load(model, **options)
 
 
 def _add_evaluate(commands):
@@ -675,6 +675,14 @@ def _add_predict(commands):
     )
     parser.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
     parser.add_argument(
+        "--input-size",
+        type=_size,
+        metavar="SIZE",
+        help="frame of a model that takes any, as 240x320 (default: the image's own, with at most "
+        "512 pixels on the longest side)",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
         "--show-attention",
         action="store_true",
         help="also draw each attention layer's mask and strongest channels, and a Grad-CAM",
@@ -703,7 +711,8 @@ def _predict(arguments):
             if target.exists() and not arguments.force:
                 raise FileExistsError(f"{target}: is there already; give --force to replace it.")
             outputs[target] = image
-    model = vars(arguments).get("model") or _newest_run()
+    given = vars(arguments)
+    model = given.get("model") or _newest_run()
 
     import numpy as np
     from rich.progress import track
@@ -712,7 +721,7 @@ def _predict(arguments):
     from keras_salnet.files import atomic
     from keras_salnet.visualize import overlay, to_grey, write_picture
 
-    predictor = _load_predictor(model)
+    predictor = _load_predictor(model, **_among(given, "input_size"))
     if arguments.show_attention:
         from keras_salnet.explain import draw_attention
 
@@ -734,7 +743,8 @@ def _predict(arguments):
             with atomic(f"{target}_saliency.npy") as draft:
                 np.save(draft, saliency)
         if arguments.show_attention:
-            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit)
+            frame = predictor.frame(image.shape[:2])
+            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit, frame=frame)
     done = len(images) - len(failed)
     print(f"{done} of {len(images)} images predicted by {predictor.name} into {arguments.out}/")
     if failed:

@@ -8,6 +8,7 @@ import numpy as np
 from keras_salnet.data.geometry import Fit, resize
 from keras_salnet.files import atomic
 from keras_salnet.layers.gating import Gate, SpatialChannelGate
+from keras_salnet.models.loading import fixed_frame
 from keras_salnet.visualize import heatmap, overlay
 
 
@@ -111,7 +112,7 @@ def grad_cam(model, image, layer):
     return cam / (cam.max() or 1)
 
 
-def draw_attention(model, image, path, fit="stretch", strongest=4):
+def draw_attention(model, image, path, fit="stretch", strongest=4, frame=None):
     """Draw what a model attends to in an image, as the RGA paper's Figures 1 and 5 do.
 
     The first row is the image, the prediction and, but on JAX, the Grad-CAM of the deepest layer
@@ -124,13 +125,14 @@ def draw_attention(model, image, path, fit="stretch", strongest=4):
         path: the PNG to write.
         fit: how the image is brought into the model's frame, ``"stretch"`` or ``"pad"``.
         strongest: how many channels are drawn, int ≥ 0.
+        frame: (height, width) of the frame; for a model that takes any. None: the model's.
 
     Raises:
-        ValueError: the model has no attention layer.
+        ValueError: the model has no attention layer, or takes any frame and none is given.
     """
     from matplotlib.figure import Figure
 
-    frame = model.input_shape[1:3]
+    frame = frame or fixed_frame(model)
     fit = Fit(image.shape[:2], frame, fit)
     framed = fit.image(image)
 

@@ -8,13 +8,19 @@ import numpy as np
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
 
+# Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
+# side at most, and every side a multiple of what the models divide by.
+_LONGEST_SIDE = 512
+_MULTIPLE = 32
+
 
 class Predictor:
     """Predicts saliency maps with a trained model, whatever it is stored as.
 
     Make one with `Predictor.load`. Its attributes: `name` for tables, `input_size` the (height,
-    width) of the network's frame, `fit` how images are brought into it, `config` the settings of
-    the run that the model comes from ({} where unknown).
+    width) of the network's frame, with None for a side that follows the image (see `frame`), `fit`
+    how images are brought into it, `config` the settings of the run that the model comes from ({}
+    where unknown).
 
     Example:
         >>> predictor = Predictor.load("runs/vggrga-osie")  # doctest: +SKIP
@@ -32,20 +38,22 @@ class Predictor:
         self.config = config or {}
 
     @classmethod
-    def load(cls, path_or_name):
+    def load(cls, path_or_name, input_size=None):
         """Load a model.
 
         Args:
             path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
                 its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
                 is fitted as that run was; anything else is stretched to its frame.
+            input_size: (height, width) of the frame of a model that takes any size, multiples of
+                16. None: each image's own size, see `frame`.
 
         Returns:
             `Predictor`.
 
         Raises:
             FileNotFoundError: there is nothing of this name.
-            ValueError: it is none of the above, or damaged.
+            ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
         """
         path = Path(path_or_name).expanduser()
         if not path.exists():
@@ -55,13 +63,37 @@ class Predictor:
             )
         load = _loader(path)
         try:
-            infer, input_size = load()
+            infer, model_size = load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
+        if input_size is None:
+            input_size = model_size
+        else:
+            _check_input_size(path, input_size, model_size)
         run, config = run_config(path)
         path = path.resolve()
         name = path.relative_to(run.parent).as_posix() if run else path.name
         return cls(infer, input_size, config["recipe"]["fit"] if run else "stretch", name, config)
+
+    def frame(self, size):
+        """The frame that an image is brought into.
+
+        Args:
+            size: (height, width) of the image.
+
+        Returns:
+            (height, width): `input_size`; where that is None, the image's own in multiples of 32,
+            in its proportions and with at most 512 pixels on the longest side, so that a large
+            photograph needs no more memory than a small one.
+
+        Example:
+            >>> predictor = Predictor(infer=None, input_size=(None, None))
+            >>> predictor.frame((240, 320)), predictor.frame((3648, 5472))
+            ((256, 320), (352, 512))
+        """
+        scale = min(1, _LONGEST_SIDE / max(size))
+        own = (max(1, round(scale * side / _MULTIPLE)) * _MULTIPLE for side in size)
+        return tuple(given or free for given, free in zip(self.input_size, own, strict=True))
 
     def __call__(self, image, density=False):
         """Predict where people look.
@@ -80,7 +112,8 @@ class Predictor:
                 finite numbers.
         """
         image = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
-        fit = Fit(image.shape[:2], self.input_size, self.fit)
+        size = image.shape[:2]
+        fit = Fit(size, self.frame(size), self.fit)
         saliency = np.asarray(self._infer(fit.image(image)[None]), np.float32)[0, ..., 0]
         if not np.isfinite(saliency).all():
             raise ValueError(f"{self.name}: the model answers with NaN or infinity.")
@@ -102,6 +135,18 @@ def _check_image(image):
             f"image holds values from {image.min()} to {image.max()}; it takes RGB, 0…255, finite."
         )
     return image
+
+
+def _check_input_size(path, input_size, model_size):
+    for side, own in zip(input_size, model_size, strict=True):
+        if own is not None and side != own:
+            height, width = ("any" if own is None else own for own in model_size)
+            raise ValueError(
+                f"{path}: takes frames of {height} x {width}, not of {input_size[0]} x "
+                f"{input_size[1]}; leave the input size out."
+            )
+        if own is None and (side < 16 or side % 16):
+            raise ValueError(f"the input size must be in multiples of 16 pixels, not {side}.")
 
 
 def _loader(path):
@@ -127,10 +172,10 @@ def _loader(path):
 
 
 def _load_keras(path):
-    from keras_salnet.models.loading import fixed_frame, load_model
+    from keras_salnet.models.loading import load_model
 
     model = load_model(path)
-    return model.predict_on_batch, fixed_frame(model)
+    return model.predict_on_batch, model.input_shape[1:3]
 
 
 def _load_savedmodel(path):

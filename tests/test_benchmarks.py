@@ -17,10 +17,10 @@ _ONCE = ("--rounds", "1", "--repeats", "1", "--threads", "1")
 _NETWORK = ("--num-rga", "1", "--size", "128", "--filters", "8")
 
 
-def run(script, *arguments):
+def run(script, *arguments, once=_ONCE):
     """What it prints."""
     finished = subprocess.run(
-        [sys.executable, str(_BENCHMARKS / script), *_ONCE, *arguments],
+        [sys.executable, str(_BENCHMARKS / script), *once, *arguments],
         capture_output=True,
         text=True,
     )
@@ -59,6 +59,20 @@ def test_rga():
     output = rows(run("rga.py", "--cases", "8:64", "32:64", "--memory", "0.01"))
     assert "does not fit" not in output["8 x 8 x 64"]
     assert "does not fit" in output["32 x 32 x 64"]
+
+
+@pytest.mark.slow
+def test_memory():
+    pytest.importorskip("jax")
+    case = ("--cases", "1", "1:direct", "--size", "256", "--filters", "8", "--batch", "2")
+    printed = rows(run("memory.py", *case, once=()))
+    default, direct = printed.values()
+    weights = float(default[-1]) * 1e6
+    assert direct[-1] == default[-1], "256 pixels are all related by default, too"
+    for linear, built in zip(default[:4:2], direct[:4:2], strict=True):
+        # Both keep the weights and Adam's two moments, in float32; the direct form also keeps
+        # the relations of the 256 pixels, 2 stages and 2 images, and their rows and columns.
+        assert 3 * 4 * weights / 2**20 < float(linear) < float(built)
 
 
 def test_input_pipeline():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_salnet import Predictor, metrics, models
+from keras_salnet import metrics, models
 from keras_salnet.export import export_savedmodel, export_tflite
 
 
@@ -51,15 +51,13 @@ def test_a_model_of_any_size_is_refused(tmp_path):
     net = models.create(
         "vggrga", input_shape=(None, None, 3), backbone_weights=None, num_rga=0, filters=8
     )
-    net.save(tmp_path / "model.keras")
     for use in (
         lambda: export_tflite(net, tmp_path / "model.tflite"),
         lambda: export_savedmodel(net, tmp_path / "1"),
-        lambda: Predictor.load(tmp_path / "model.keras"),
     ):
         with pytest.raises(ValueError, match=r"vggrga takes images of any size, .* must be known"):
             use()
-    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("quantize", ["int8", "float16", None])

@@ -2,11 +2,15 @@
 
 import json
 
+import cv2
+import keras
 import numpy as np
 import PIL.Image
 import pytest
 
-from keras_salnet import Predictor
+from keras_salnet import Predictor, models
+from keras_salnet.cli import main
+from keras_salnet.data import popout
 
 FRAME = (32, 48)
 
@@ -126,3 +130,109 @@ def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "folder" / "saved_model.pb").write_bytes(b"not a model")
     with pytest.raises(ValueError, match="folder"):
         Predictor.load(tmp_path / "folder")
+
+
+# Models that take any size
+
+
+@pytest.mark.parametrize(
+    ("size", "frame"),
+    [
+        ((256, 256), (256, 256)),
+        ((250, 330), (256, 320)),
+        ((480, 512), (480, 512)),
+        ((480, 640), (384, 512)),  # the longest side is at most 512, in the image's proportions
+        ((5472, 3648), (512, 352)),
+        ((10, 20), (32, 32)),
+        ((3, 9000), (32, 512)),
+    ],
+)
+def test_a_free_frame_follows_the_image(size, frame):
+    assert Predictor(None, (None, None)).frame(size) == frame
+    assert Predictor(None, FRAME).frame(size) == FRAME
+    assert Predictor(None, (None, 48)).frame(size) == (frame[0], 48)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_a_map_in_a_free_frame_has_the_image_s_size_and_place(fit):
+    seen = []
+
+    def infer(images):
+        seen.append(images.shape)
+        return images.mean(axis=-1, keepdims=True) / 255
+
+    saliency = Predictor(infer, (None, None), fit)(spot(300, 900, 100, 600))
+    assert seen == [(1, 160, 512, 3)]
+    assert saliency.shape == (300, 900)
+    rows, columns = np.indices(saliency.shape)
+    assert (saliency * rows).sum() / saliency.sum() == pytest.approx(99.5, abs=0.6)
+    assert (saliency * columns).sum() / saliency.sum() == pytest.approx(599.5, abs=0.6)
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """A model with attention, and its file."""
+    keras.utils.set_random_seed(0)
+    net = models.VGGRGA(1, input_shape=(None, None, 3), backbone_weights=None, filters=8)
+    path = tmp_path_factory.mktemp("free") / "model.keras"
+    net.save(path)
+    return net, path
+
+
+@pytest.fixture(scope="module")
+def displays(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("displays") / "displays"
+    popout.write(folder, {"test": 2})
+    return folder
+
+
+def mapped(net, image, frame):
+    """What the model finds in an image that is stretched to the frame, at the image's size."""
+    framed = cv2.resize(image.astype("float32"), frame[::-1], interpolation=cv2.INTER_AREA)
+    saliency = keras.ops.convert_to_numpy(net(framed[None], training=False))[0, ..., 0]
+    saliency = cv2.resize(saliency, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return saliency / saliency.max()
+
+
+@pytest.mark.parametrize(("asked", "frame"), [(None, (96, 128)), ((48, 80), (48, 80))])
+def test_a_free_model_is_loaded(free, asked, frame):
+    net, path = free
+    image = np.random.default_rng(0).integers(0, 256, (105, 135, 3), np.uint8)
+    predictor = Predictor.load(path, asked)
+    assert predictor.input_size == (asked or (None, None))
+    np.testing.assert_allclose(predictor(image), mapped(net, image, frame), atol=1e-4)
+
+
+def test_input_sizes_that_do_not_fit_are_refused(free, tmp_path):
+    _, path = free
+    for size in ((100, 128), (128, 0), (-16, 32)):
+        with pytest.raises(ValueError, match="multiples of 16 pixels, not"):
+            Predictor.load(path, size)
+    path = tmp_path / "model.keras"
+    images = keras.Input((128, 144, 3))
+    keras.Model(images, keras.layers.Conv2D(1, 3, padding="same")(images)).save(path)
+    assert Predictor.load(path, (128, 144)).input_size == (128, 144)
+    with pytest.raises(ValueError, match=r"model\.keras: takes frames of 128 x 144, not of 128 x"):
+        Predictor.load(path, (128, 128))
+
+
+def test_the_commands_take_a_free_model(free, displays, tmp_path, capsys):
+    net, path = free
+    image = displays / "images" / "test" / "test_0000.jpg"
+    pixels = np.asarray(PIL.Image.open(image))
+    model = ("--model", str(path), "--out", str(tmp_path), "--npy", "--force")
+    for options, frame in (
+        (["--show-attention"], Predictor(None, (None, None)).frame(pixels.shape[:2])),
+        (["--input-size", "64x96"], (64, 96)),
+    ):
+        assert main(["predict", str(image), *model, *options]) == 0
+        saliency = np.load(tmp_path / "test_0000_saliency.npy")
+        np.testing.assert_allclose(saliency, mapped(net, pixels, frame), atol=1e-3)
+    assert (tmp_path / "test_0000_attention.png").stat().st_size > 0
+    assert main(["predict", str(image), *model, "--input-size", "100"]) == 1
+    assert "multiples of 16" in capsys.readouterr().err
+
+    scores = tmp_path / "scores.csv"
+    command = ["evaluate", str(path), "--data", str(displays), "--csv", str(scores)]
+    assert main([*command, "--workers", "1"]) == 0
+    assert scores.read_text("utf-8").count("model.keras") == 2
