@@ -146,14 +146,14 @@ def test_an_epoch_holds_each_sample_once_with_its_own_warp():
     assert np.array_equal(same, np.tile(identity_warp(), (50, 1)))
     assert warps.dtype == same.dtype == np.float32
     # As the tf.data pipeline calls it.
-    order_of_tf, warps_of_tf = draw_epoch(3, np.int64(2), 50, True)
+    order_of_tf, warps_of_tf = draw_epoch(3, np.int64(2), 50, "gaze")
     assert np.array_equal(order_of_tf, order)
     assert np.array_equal(warps_of_tf, warps)
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
     orders = {
-        (seed, epoch): tuple(draw_epoch(seed, epoch, 20, False)[0])
+        (seed, epoch): tuple(draw_epoch(seed, epoch, 20, None)[0])
         for seed in range(4)
         for epoch in range(50)
     }

@@ -40,7 +40,7 @@ def validate(samples, **options):
 def pure(step, seed=0, batch_size=3, samples=7, first_epoch=0):
     """(which samples the batch of a step holds, their warps), by definition."""
     epoch, step = divmod(step, math.ceil(samples / batch_size))
-    order, warps = draw_epoch(seed, first_epoch + epoch, samples, True)
+    order, warps = draw_epoch(seed, first_epoch + epoch, samples, "gaze")
     batch = slice(batch_size * step, batch_size * (step + 1))
     return order[batch].tolist(), warps[batch]
 
@@ -424,7 +424,7 @@ for first, last in ((0, 3), (3, 5)):
         verbose=0,
     )
 for epoch in range(5):
-    order, _ = draw_epoch(1, epoch, 7, False)
+    order, _ = draw_epoch(1, epoch, 7, None)
     expected = {
         "epoch": epoch,
         "train": [code(order[0:3]), code(order[3:6]), code(order[6:])],

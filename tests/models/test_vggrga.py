@@ -298,6 +298,7 @@ def test_defaults_are_the_papers():
         "filters": 64,
         "attention": "rga_sc",
         "max_nodes": None,
+        "backbone": "vgg16",
         "name": "vggrga",
     }
 

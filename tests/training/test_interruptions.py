@@ -181,7 +181,7 @@ def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
 
 def test_a_validation_loss_that_is_nan(tmp_path):
     best = BestWeights(None, tmp_path / "best.weights.h5", OneDevice())
-    best.best = 3.0
+    best.path.touch()
     stop = StopAtNaN(None, best)
     stop.on_epoch_end(4, {"val_loss": 1.0})
     with pytest.raises(FloatingPointError, match=r"validation loss.*after epoch 5.*best\.weights"):
