@@ -445,12 +445,12 @@ def _newest_run():
     return max(finished, key=lambda run: (run / "model.keras").stat().st_mtime)
 
 
-def _load_predictor(model):
+def _load_predictor(model, input_size=None):
     from keras_salnet.predictor import Predictor
 
     if Path(model).suffix != ".tflite":  # which needs no Keras
         _start_keras()
-    return Predictor.load(model)
+    return Predictor.load(model, input_size)
 
 
 def _add_evaluate(commands):
@@ -588,6 +588,13 @@ def _add_predict(commands):
     parser.add_argument(
         "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
     )
+    parser.add_argument(
+        "--input-size",
+        type=_size,
+        metavar="SIZE",
+        help="frame of a model of free size, as 240x320 (default: each image's own, at most 512)",
+        **_OPTIONAL,
+    )
     parser.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
     parser.add_argument(
         "--show-attention",
@@ -627,7 +634,7 @@ def _predict(arguments):
     from keras_salnet.files import atomic
     from keras_salnet.visualize import overlay, to_grey, write_picture
 
-    predictor = _load_predictor(model)
+    predictor = _load_predictor(model, vars(arguments).get("input_size"))
     if arguments.show_attention:
         from keras_salnet.explain import draw_attention
 
@@ -649,7 +656,8 @@ def _predict(arguments):
             with atomic(f"{target}_saliency.npy") as draft:
                 np.save(draft, saliency)
         if arguments.show_attention:
-            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit)
+            frame = predictor.frame(image.shape[:2])
+            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit, frame=frame)
     done = len(images) - len(failed)
     print(f"{done} of {len(images)} images predicted by {predictor.name} into {arguments.out}/")
     if failed:

@@ -111,7 +111,7 @@ def grad_cam(model, image, layer):
     return cam / (cam.max() or 1)
 
 
-def draw_attention(model, image, path, fit="stretch", strongest=4):
+def draw_attention(model, image, path, fit="stretch", strongest=4, frame=None):
     """Draw what a model attends to in an image, as the RGA paper's Figures 1 and 5 do.
 
     The first row is the image, the prediction and, but on JAX, the Grad-CAM of the deepest layer
@@ -124,13 +124,14 @@ def draw_attention(model, image, path, fit="stretch", strongest=4):
         path: the PNG to write.
         fit: how the image is brought into the model's frame, ``"stretch"`` or ``"pad"``.
         strongest: how many channels are drawn, int ≥ 0.
+        frame: (height, width) of a model of free size; the model's own by default.
 
     Raises:
         ValueError: the model has no attention layer.
     """
     from matplotlib.figure import Figure
 
-    frame = model.input_shape[1:3]
+    frame = frame or model.input_shape[1:3]
     fit = Fit(image.shape[:2], frame, fit)
     framed = fit.image(image)
 

@@ -8,13 +8,19 @@ import numpy as np
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
 
+# Where the size is free, a frame's sides are multiples of the largest step that a model takes, and
+# no longer than what keeps a large photograph within a few GB.
+_STEP = 32
+_LONGEST = 512
+
 
 class Predictor:
     """Predicts saliency maps with a trained model, whatever it is stored as.
 
     Make one with `Predictor.load`. Its attributes: `name` for tables, `input_size` the (height,
-    width) of the network's frame, `fit` how images are brought into it, `config` the settings of
-    the run that the model comes from ({} where unknown).
+    width) of the network's frame, None for a side that each image's own decides, `fit` how images
+    are brought into it, `config` the settings of the run that the model comes from ({} where
+    unknown).
 
     Example:
         >>> predictor = Predictor.load("runs/vggrga-osie")  # doctest: +SKIP
@@ -32,20 +38,24 @@ class Predictor:
         self.config = config or {}
 
     @classmethod
-    def load(cls, path_or_name):
+    def load(cls, path_or_name, input_size=None):
         """Load a model.
 
         Args:
             path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
                 its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
                 is fitted as that run was; anything else is stretched to its frame.
+            input_size: (height, width) of the frame, for a ``.keras`` file of free size, built with
+                ``input_shape=(None, None, 3)``. None: each image has a frame of its own size and
+                aspect, rounded to multiples of 32, and made smaller where its longest side is above
+                512 pixels: memory grows with the pixels of the frame.
 
         Returns:
             `Predictor`.
 
         Raises:
             FileNotFoundError: there is nothing of this name.
-            ValueError: it is none of the above, or damaged.
+            ValueError: it is none of the above, or damaged, or takes no frame of `input_size`.
         """
         path = Path(path_or_name).expanduser()
         if not path.exists():
@@ -53,11 +63,18 @@ class Predictor:
                 f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel "
                 "or a .tflite file. `keras-salnet train` makes all of them."
             )
-        load = _loader(path)
+        load = _loader(path, input_size)
         try:
-            infer, input_size = load()
+            infer, frame = load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
+        if input_size is None:
+            input_size = frame
+        elif any(side not in (None, given) for side, given in zip(frame, input_size, strict=True)):
+            raise ValueError(
+                f"{path}: input_size is {_by(input_size)}, but the model takes {_by(frame)}; leave "
+                "input_size away. A model built with input_shape=(None, None, 3) takes any."
+            )
         run, config = run_config(path)
         path = path.resolve()
         name = path.relative_to(run.parent).as_posix() if run else path.name
@@ -80,7 +97,7 @@ class Predictor:
                 finite numbers.
         """
         image = read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
-        fit = Fit(image.shape[:2], self.input_size, self.fit)
+        fit = Fit(image.shape[:2], self.frame(image.shape[:2]), self.fit)
         saliency = np.asarray(self._infer(fit.image(image)[None]), np.float32)[0, ..., 0]
         if not np.isfinite(saliency).all():
             raise ValueError(f"{self.name}: the model answers with NaN or infinity.")
@@ -89,6 +106,23 @@ class Predictor:
         if total > 0:
             return (saliency / total).astype(np.float32)
         return np.full_like(saliency, 1 / saliency.size) if density else np.zeros_like(saliency)
+
+    def frame(self, size):
+        """The frame that an image is brought into.
+
+        Args:
+            size: (height, width) of the image.
+
+        Returns:
+            (height, width): `input_size`, or where that is None, the image's own as `load` says.
+        """
+        scale = min(1, _LONGEST / max(size))
+        own = (max(1, round(side * scale / _STEP)) * _STEP for side in size)
+        return tuple(given or side for given, side in zip(self.input_size, own, strict=True))
+
+
+def _by(size):
+    return " x ".join("any" if side is None else str(side) for side in size)
 
 
 def _check_image(image):
@@ -104,21 +138,21 @@ def _check_image(image):
     return image
 
 
-def _loader(path):
-    """The function () → (infer, input_size) for what lies at `path`."""
+def _loader(path, input_size):
+    """The function () → (infer, (height, width), None where free) for what lies at `path`."""
     if path.is_dir():
         versions = [p for p in path.iterdir() if p.name.isdigit() and p.is_dir()]
         for folder in (path, *sorted(versions, key=lambda p: int(p.name), reverse=True)):
             if (folder / "saved_model.pb").is_file():
                 return lambda: _load_savedmodel(folder)
         if (path / "model.keras").is_file():
-            return lambda: _load_keras(path / "model.keras")
+            return lambda: _load_keras(path / "model.keras", input_size)
         if (path / "config.json").is_file():
             raise ValueError(
                 f"{path}: this run is not finished; go on with: keras-salnet train --resume {path}"
             )
     elif path.suffix == ".keras":
-        return lambda: _load_keras(path)
+        return lambda: _load_keras(path, input_size)
     elif path.suffix == ".tflite":
         return lambda: _load_tflite(path)
     raise ValueError(
@@ -126,11 +160,16 @@ def _loader(path):
     )
 
 
-def _load_keras(path):
-    from keras_salnet.models.loading import fixed_frame, load_model
+def _load_keras(path, input_size):
+    from keras_salnet.models.loading import check_frame, load_model
 
     model = load_model(path)
-    return model.predict_on_batch, fixed_frame(model)
+    if None in model.input_shape[1:3]:
+        if input_size is None:
+            model.jit_compile = False  # XLA would compile for each size anew
+        else:
+            check_frame(model, input_size)
+    return model.predict_on_batch, model.input_shape[1:3]
 
 
 def _load_savedmodel(path):

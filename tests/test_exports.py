@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_salnet import Predictor, metrics, models
+from keras_salnet import metrics, models
 from keras_salnet.export import export_savedmodel, export_tflite
 
 
@@ -55,7 +55,6 @@ def test_a_model_of_any_size_is_refused(tmp_path):
     for use in (
         lambda: export_tflite(net, tmp_path / "model.tflite"),
         lambda: export_savedmodel(net, tmp_path / "1"),
-        lambda: Predictor.load(tmp_path / "model.keras"),
     ):
         with pytest.raises(ValueError, match=r"vggrga takes images of any size, .* must be known"):
             use()

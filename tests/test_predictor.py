@@ -2,11 +2,14 @@
 
 import json
 
+import cv2
+import keras
 import numpy as np
 import PIL.Image
 import pytest
 
-from keras_salnet import Predictor
+from keras_salnet import Predictor, models
+from keras_salnet.cli import main
 
 FRAME = (32, 48)
 
@@ -126,3 +129,72 @@ def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "folder" / "saved_model.pb").write_bytes(b"not a model")
     with pytest.raises(ValueError, match="folder"):
         Predictor.load(tmp_path / "folder")
+
+
+# Models of free size
+
+
+def network(*frame):
+    keras.utils.set_random_seed(0)  # the same weights for every frame
+    return models.VGGRGA(1, input_shape=(*frame, 3), backbone_weights=None, filters=8, max_nodes=64)
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """A saved model of free size."""
+    path = tmp_path_factory.mktemp("free") / "model.keras"
+    network(None, None).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "frame"),
+    [
+        ((90, 130), None, (96, 128)),
+        ((8, 61), None, (32, 64)),
+        ((1600, 400), None, (512, 128)),
+        ((90, 130), (48, 80), (48, 80)),
+    ],
+)
+def test_a_free_model_predicts_as_one_of_that_frame(free, size, given, frame):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    predictor = Predictor.load(free, given)
+    assert predictor.frame(size) == frame
+    wanted = Predictor(network(*frame), frame)(image)
+    assert wanted.std() > 0
+    np.testing.assert_allclose(predictor(image), wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(5464, 3640), (3640, 5464), (40000, 100)])
+def test_a_photograph_s_frame_is_bounded_and_keeps_its_aspect(size):
+    height, width = Predictor(brightness, (None, None)).frame(size)
+    assert max(height, width) == 512
+    assert height % 32 == width % 32 == 0
+    exact = 512 * min(size) / max(size)
+    assert abs(min(height, width) - exact) <= 16 or min(height, width) == 32
+
+
+def test_one_side_may_be_free():
+    assert Predictor(brightness, (None, 48)).frame((90, 130)) == (96, 48)
+
+
+def test_a_frame_that_the_model_does_not_take_is_refused(free, tmp_path):
+    with pytest.raises(ValueError, match=r"model\.keras.*no frame of 100 x 64.*multiples of 32"):
+        Predictor.load(free, (100, 64))
+    network(64, 96).save(tmp_path / "fixed.keras")
+    assert Predictor.load(tmp_path / "fixed.keras", (64, 96)).input_size == (64, 96)
+    with pytest.raises(ValueError, match=r"input_size is 96 x 64, but the model takes 64 x 96"):
+        Predictor.load(tmp_path / "fixed.keras", (96, 64))
+
+
+@pytest.mark.parametrize("given", [None, (64, 96)])
+def test_the_command_takes_a_free_model(free, tmp_path, given):
+    image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.png"), image[..., ::-1])
+    command = ["predict", "--model", free, tmp_path / "photo.png", "--out", tmp_path / "out"]
+    command += ["--npy", "--show-attention"]
+    command += [] if given is None else ["--input-size", f"{given[0]}x{given[1]}"]
+    assert main([str(part) for part in command]) == 0
+    saliency = np.load(tmp_path / "out" / "photo_saliency.npy")
+    np.testing.assert_array_equal(saliency, Predictor.load(free, given)(image))
+    assert (tmp_path / "out" / "photo_attention.png").is_file()
