@@ -63,3 +63,17 @@ def test_input_pipeline():
     )
     assert set(rows(output)) == {*sides, "augmentation"}
     assert output.count("pixels differ by at most") == len(sides) - 1
+
+
+@pytest.mark.slow
+def test_memory():
+    if not importlib.util.find_spec("jax"):
+        pytest.skip("jax is not installed")
+    sides = ("4", "4 exact")
+    arguments = [sys.executable, str(_BENCHMARKS / "memory.py"), "--size", "160", "--batch", "1"]
+    finished = subprocess.run(
+        [*arguments, "--filters", "28", "--sides", *sides], capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
+    pooled, exact = ([float(cell) for cell in rows(finished.stdout)[side][:3]] for side in sides)
+    assert all(less < more for less, more in zip(pooled, exact, strict=True))
