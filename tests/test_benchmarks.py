@@ -72,7 +72,7 @@ def test_memory():
     sides = ("4", "4 exact")
     arguments = [sys.executable, str(_BENCHMARKS / "memory.py"), "--size", "160", "--batch", "1"]
     finished = subprocess.run(
-        [*arguments, "--filters", "28", "--sides", *sides], capture_output=True, text=True
+        [*arguments, "--filters", "56", "--sides", *sides], capture_output=True, text=True
     )
     assert finished.returncode == 0, finished.stderr
     pooled, exact = ([float(cell) for cell in rows(finished.stdout)[side][:3]] for side in sides)
