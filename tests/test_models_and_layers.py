@@ -85,7 +85,7 @@ LAYERS = [
 MODELS = [
     ModelCase("opensalicon", (96, 128, 3), filters=4),
     ModelCase(
-        "opensalicon", (130, 162, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1
+        "opensalicon", (194, 258, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1
     ),
     ModelCase("pfa", (32, 48, 3), filters=8),
     ModelCase(
@@ -450,7 +450,7 @@ def test_overfits_two_images(case):
 
     keras.utils.set_random_seed(0)
     net = case.build()
-    optimizer, loss = keras.optimizers.Adam(1e-3), losses.SaliencyLoss()
+    optimizer, loss = keras.optimizers.Adam(3e-4), losses.SaliencyLoss()
     optimizer.build(net.trainable_weights)
 
     @tf.function
