@@ -45,8 +45,9 @@ class Predictor:
             path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
                 its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
                 is fitted as that run was; anything else is stretched to its frame.
-            input_size: (height, width) of the frame of a model that takes any size, multiples of
-                16. None: each image's own size, see `frame`.
+            input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
+                multiples of what it divides by: 32 fit every model. None: each image's own size,
+                see `frame`.
 
         Returns:
             `Predictor`.
@@ -61,7 +62,7 @@ class Predictor:
                 f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel "
                 "or a .tflite file. `keras-salnet train` makes all of them."
             )
-        load = _loader(path)
+        load = _loader(path, input_size)
         try:
             infer, model_size = load()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -145,11 +146,9 @@ def _check_input_size(path, input_size, model_size):
                 f"{path}: takes frames of {height} x {width}, not of {input_size[0]} x "
                 f"{input_size[1]}; leave the input size out."
             )
-        if own is None and (side < 16 or side % 16):
-            raise ValueError(f"the input size must be in multiples of 16 pixels, not {side}.")
 
 
-def _loader(path):
+def _loader(path, input_size):
     """The function () → (infer, input_size) for what lies at `path`."""
     if path.is_dir():
         versions = [p for p in path.iterdir() if p.name.isdigit() and p.is_dir()]
@@ -157,13 +156,13 @@ def _loader(path):
             if (folder / "saved_model.pb").is_file():
                 return lambda: _load_savedmodel(folder)
         if (path / "model.keras").is_file():
-            return lambda: _load_keras(path / "model.keras")
+            return lambda: _load_keras(path / "model.keras", input_size)
         if (path / "config.json").is_file():
             raise ValueError(
                 f"{path}: this run is not finished; go on with: keras-salnet train --resume {path}"
             )
     elif path.suffix == ".keras":
-        return lambda: _load_keras(path)
+        return lambda: _load_keras(path, input_size)
     elif path.suffix == ".tflite":
         return lambda: _load_tflite(path)
     raise ValueError(
@@ -171,10 +170,15 @@ def _loader(path):
     )
 
 
-def _load_keras(path):
-    from keras_salnet.models.loading import load_model
+def _load_keras(path, input_size):
+    from keras_salnet.models.loading import check_frame, load_model
 
     model = load_model(path)
+    if None in model.input_shape[1:3]:
+        if input_size is None:
+            model.jit_compile = False  # XLA would compile for each size anew
+        else:
+            check_frame(model, input_size)
     return model.predict_on_batch, model.input_shape[1:3]
 
 

@@ -45,6 +45,27 @@ def fixed_frame(net):
     return frame
 
 
+def check_frame(net, frame):
+    """See that a model of free size answers a frame with a map of its size.
+
+    Args:
+        net: the model.
+        frame: (height, width).
+
+    Raises:
+        ValueError: its sides are no multiples of what the model divides them by.
+    """
+    try:
+        answers = net.compute_output_shape((1, *frame, 3))[1:3] == tuple(frame)
+    except ValueError:  # scales that cannot be joined
+        answers = False
+    if not answers:
+        raise ValueError(
+            f"{net.name} takes no frame of {frame[0]} x {frame[1]} pixels; multiples of 32 fit "
+            "every model, multiples of 16 most."
+        )
+
+
 def initialize_from(net, source):
     """Start a model from the weights of another whole model, as far as they fit.
 
