@@ -91,6 +91,7 @@ MODELS = [
     ModelCase(
         "pfa", (32, 48, 3), slow=True, filters=4, with_cpfe=False, with_ca=False, with_sa=False
     ),
+    ModelCase("pfa", (64, 96, 3), slow=True),  # as wide as in its paper
     ModelCase("sarn", (32, 48, 3), filters=8),
     ModelCase("sarn", (32, 48, 3), slow=True, filters=4, steps=0, self_attention=False),
     ModelCase("vggrga", (32, 48, 3), num_rga=0, multi_level_integration=False, filters=8),
@@ -98,6 +99,7 @@ MODELS = [
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
+    ModelCase("vggrga", (112, 128, 3), num_rga=1, slow=True),  # as wide as in its paper
     ModelCase(
         "vggrga", (64, 96, 3), slow=True, num_rga=1, filters=8, max_nodes=64, backbone="mobilenetv2"
     ),
