@@ -132,10 +132,13 @@ def main():
         return
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3")
 
+    import tensorflow as tf
+
     from keras_salnet import Predictor
     from keras_salnet.data import load_dataset
     from keras_salnet.evaluation import evaluate
 
+    tf.get_logger().setLevel("ERROR")  # it takes many models for one that is traced anew
     dataset = load_dataset(arguments.data)
     runs = {name: trained(arguments, name, dataset) for name in models}
     predictors = {name: Predictor.load(run) for name, run in runs.items()}

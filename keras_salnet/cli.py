@@ -106,10 +106,11 @@ def _import_tensorflow_quietly():
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
-            importlib.import_module("tensorflow")
+            tensorflow = importlib.import_module("tensorflow")
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+    tensorflow.get_logger().setLevel("ERROR")  # it takes many models for one that is traced anew
 
 
 def _parser():
