@@ -1,6 +1,7 @@
 # Each target sets itself up: a virtual environment in .venv, nothing outside it.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2 # processes that run the tests
 
 .PHONY: train test test-slow lint format clean
 
@@ -11,8 +12,9 @@ train: .venv/installed
 	$(BIN)/keras-salnet predict --force \
 	  "$$($(BIN)/python -c 'from keras_salnet.data import popout; print(popout.folder())')/images/test/test_0000.jpg"
 
+# What a file's tests share is made once, by the one worker that runs them.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: .venv/installed-test
 	$(BIN)/python -m pytest -m slow
