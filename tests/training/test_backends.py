@@ -176,22 +176,25 @@ def test_three_steps_end_at_tensorflows_weights(runs, start, backend):
     more than rounding, or than what tf.data and OpenCV differ by when they resize, it may go the
     other way. So weights are compared by the length of what they differ by, of all weights and of
     each tensor, with how far they went: 4 % of all and 19 % of the worst tensor when this was
-    written. Adam's ε of 1e-5 for 1e-7 made that 19 % and 99 %, another ε of the normalization
-    140 % of the worst, another draw of the augmentation more than 80 % of all.
+    written. A scalar may go to and fro, so that a tensor that went less far is held to a fifth of
+    the way that Adam can take it. Adam's ε of 1e-5 for 1e-7 made that 19 % and 99 %, another ε of
+    the normalization 140 % of the worst, another draw of the augmentation more than 80 % of all.
     """
     before = weights(start)
     ours, theirs = (weights(runs / name / "best.weights.h5") for name in (backend, "tensorflow"))
     assert ours.keys() == theirs.keys() == before.keys()
     statistics = {name for name in before if name.endswith(("bn/vars/2", "bn/vars/3"))}
     assert len(statistics) == 2 * 24
-    for names, together, each in (
-        (before.keys() - statistics, 0.1, 0.5),
-        (statistics, 0.005, 0.05),
+    for names, together, each, least in (
+        (before.keys() - statistics, 0.1, 0.5, 0.2 * STEPS * RATE),
+        (statistics, 0.005, 0.05, 0),
     ):
         assert change(ours, theirs, names) < together * change(theirs, before, names)
         for name in names:
-            assert change(theirs, before, [name]) > 0, f"{name} has not been trained"
-            assert change(ours, theirs, [name]) < each * change(theirs, before, [name]), name
+            way = change(theirs, before, [name])
+            assert way > 0, f"{name} has not been trained"
+            way = max(way, least * before[name].size ** 0.5)
+            assert change(ours, theirs, [name]) < each * way, name
 
 
 # Files
