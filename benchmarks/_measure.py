@@ -4,6 +4,7 @@ A fresh process gives a side its own thread pools and its own peak memory. Round
 the sides, so that a drift of the machine's speed hits all of them alike.
 """
 
+import argparse
 import json
 import math
 import os
@@ -21,6 +22,24 @@ from rich.table import Table
 
 MIB = 2**20
 TENSORFLOW_ON_CPU = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
+
+
+def benchmark_parser(doc, repeats=None):
+    """The arguments that all benchmarks take.
+
+    Args:
+        doc: a script's docstring, whose first line describes it.
+        repeats: default of --repeats, where sides are measured in rounds.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    if repeats is not None:
+        add = parser.add_argument
+        add("--rounds", type=int, default=3, help="fresh processes of each side")
+        add("--repeats", type=int, default=repeats, help="measurements in each process")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    return parser
 
 
 def measure(side, environment, *options):

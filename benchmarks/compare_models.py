@@ -9,7 +9,6 @@ them. Every run stays in --out; begun again after an interruption, the compariso
 was. Step and latency are medians over fresh processes in alternating rounds.
 """
 
-import argparse
 import functools
 import itertools
 import json
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from _measure import (
     TENSORFLOW_ON_CPU,
+    benchmark_parser,
     limit_tensorflow,
     measure_in_rounds,
     print_table,
@@ -188,9 +188,7 @@ def _difference(evaluation, before, name, metric):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=2)
     add = parser.add_argument
     add("--set", choices=tuple(SETS), default="papers", help="which models")
     add("--models", nargs="+", metavar="NAME", help="only these of the set")
@@ -204,10 +202,7 @@ def _parser():
     add("--mixed-precision", choices=("bfloat16", "float16"), help="of the trainings")
     add("--seed", type=int, default=0, help="of all trainings")
     add("--out", type=Path, default=Path("runs/compared"), help="folder of the runs")
-    add("--rounds", type=int, default=3, help="fresh processes for each model's speed")
-    add("--repeats", type=int, default=2, help="measurements in each process")
     add("--threads", type=int, default=os.cpu_count(), help="of the speed's measurements")
-    add("--side", help=argparse.SUPPRESS)
     return parser
 
 

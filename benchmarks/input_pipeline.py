@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from _measure import (
     TENSORFLOW_ON_CPU,
+    benchmark_parser,
     limit_tensorflow,
     measure,
     measure_in_rounds,
@@ -379,9 +380,7 @@ def _print_steps(measured):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=2)
     add = parser.add_argument
     add("--data", help="dataset whose images are taken (default: noise)", default=None)
     add("--images", type=int, default=200, help="number of files")
@@ -396,10 +395,7 @@ def _parser():
         metavar="SIDE",
         help=f"which to measure, of {'; '.join(LOADERS)}",
     )
-    add("--rounds", type=int, default=3, help="fresh processes of each side")
-    add("--repeats", type=int, default=2, help="measurements in each process")
     add("--threads", type=int, default=os.cpu_count(), help="or processes, of each side")
-    add("--side", help=argparse.SUPPRESS)
     add("--folder", help=argparse.SUPPRESS)
     return parser
 

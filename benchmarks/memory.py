@@ -8,10 +8,9 @@ the step holds at once: weights, Adam's moments, the batch, and activations and 
 of them are alive.
 """
 
-import argparse
 import json
 
-from _measure import MIB, measure, print_table
+from _measure import MIB, benchmark_parser, measure, print_table
 from rich.progress import track
 
 ENVIRONMENT = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
@@ -111,15 +110,12 @@ def _case(text):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     add = parser.add_argument
     add("--cases", nargs="+", default=CASES, metavar="N[:FORM]", help=f"of {', '.join(FORMS)}")
     add("--size", type=int, default=256, help="of the images")
     add("--batch", type=int, default=8, help="images a step")
     add("--filters", type=int, default=64, help="width of the first stage")
-    add("--side", help=argparse.SUPPRESS)
     return parser
 
 

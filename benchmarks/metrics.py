@@ -9,7 +9,6 @@ progress bars add is left out, except in the row that says so. pysaliency comes 
 `test`, POT with `emd`.
 """
 
-import argparse
 import importlib.util
 import json
 import sys
@@ -17,7 +16,7 @@ import types
 from functools import partial
 
 import numpy as np
-from _measure import measure_in_rounds, print_table, time_calls, times
+from _measure import benchmark_parser, measure_in_rounds, print_table, time_calls, times
 
 WIDTH, HEIGHT, FIXATIONS, OTHERS = 640, 480, 100, 1000
 TOLERANCE = 1e-6
@@ -165,15 +164,10 @@ def measure_side(arguments):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=50)
     add = parser.add_argument
     add("--map", choices=("smooth", "noise", "8-bit", "peaky"), default="smooth", help="to score")
-    add("--rounds", type=int, default=3, help="fresh processes of each side")
-    add("--repeats", type=int, default=50, help="calls of each metric in each process")
     add("--seconds", type=float, default=2, help="after which a metric is not called again")
-    add("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
         print(json.dumps(measure_side(arguments)))

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from _measure import (
     TENSORFLOW_ON_CPU,
+    benchmark_parser,
     limit_tensorflow,
     measure,
     measure_in_rounds,
@@ -120,9 +121,7 @@ def main():
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=5)
     add = parser.add_argument
     add(
         "--models",
@@ -132,10 +131,7 @@ def _parser():
         metavar="MODEL",
         help="which of them",
     )
-    add("--rounds", type=int, default=3, help="fresh processes of each side")
-    add("--repeats", type=int, default=5, help="calls in each process")
     add("--threads", type=int, default=os.cpu_count(), help="of each side")
-    add("--side", help=argparse.SUPPRESS)
     add("--folder", help=argparse.SUPPRESS)
     return parser
 

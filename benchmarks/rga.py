@@ -8,7 +8,6 @@ the same run. Memory is the most that the process holds, less what it held befor
 layer: weights, activations and gradients.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -17,6 +16,7 @@ import numpy as np
 from _measure import (
     MIB,
     TENSORFLOW_ON_CPU,
+    benchmark_parser,
     limit_tensorflow,
     measure,
     measure_in_rounds,
@@ -148,18 +148,13 @@ def _cell(values, quantity, unit):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=10)
     add = parser.add_argument
     add("--cases", nargs="+", default=CASES, metavar="SIDE:CHANNELS", help="shapes of the input")
     add("--batch", type=int, default=1, help="images a step")
-    add("--rounds", type=int, default=3, help="fresh processes of each form")
-    add("--repeats", type=int, default=10, help="measurements in each process")
     add("--threads", type=int, default=os.cpu_count(), help="of each form")
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     add("--memory", type=float, default=round(machine, 1), help="GiB that may be used")
-    add("--side", help=argparse.SUPPRESS)
     return parser
 
 

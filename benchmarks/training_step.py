@@ -26,6 +26,7 @@ import numpy as np
 from _measure import (
     MIB,
     TENSORFLOW_ON_CPU,
+    benchmark_parser,
     limit_tensorflow,
     measure,
     measure_in_rounds,
@@ -413,9 +414,7 @@ def _print_results(arguments, measured, macs, rate):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = benchmark_parser(__doc__, repeats=2)
     add = parser.add_argument
     add("--num-rga", type=int, default=3, help="the n of VGGRGA(n)")
     add("--size", type=int, default=256, help="side of the frame in pixels")
@@ -431,11 +430,8 @@ def _parser():
         metavar="SIDE",
         help=f"which to measure, of {', '.join(SIDES)} (default: all that apply)",
     )
-    add("--rounds", type=int, default=3, help="fresh processes of each side")
-    add("--repeats", type=int, default=2, help="measurements in each process")
     add("--steps", type=int, default=1, help="steps timed together as one measurement")
     add("--threads", type=int, default=os.cpu_count(), help="of each side, on CPUs")
-    add("--side", help=argparse.SUPPRESS)
     add("--tflite", help=argparse.SUPPRESS)
     return parser
 
