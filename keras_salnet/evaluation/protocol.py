@@ -123,11 +123,20 @@ def evaluate(
                 if looked_at:
                     others = _fixations_elsewhere(looks, order, looks[number].size, convention)
                     other = samples[order[-1]] if len(order) else None  # MIT's ten come first
-                    about = bias, others, other, convention, emd, (seed, number)
-                    kinds.append(partial(_score_gaze, about=about))
+                    kinds.append(
+                        partial(
+                            _score_gaze,
+                            bias=bias,
+                            others=others,
+                            other=other,
+                            convention=convention,
+                            emd=emd,
+                            seed=(seed, number),
+                        )
+                    )
                 if _has_mask(sample):
                     other = next((samples[n] for n in order[::-1] if _has_mask(samples[n])), None)
-                    kinds.append(partial(_score_mask, about=(mask_bias, other)))
+                    kinds.append(partial(_score_mask, bias=mask_bias, other=other))
                 yield sample, maps, kinds
 
         title = f"scoring {dataset.name} {split}"
@@ -193,9 +202,8 @@ def _score_models(sample, maps, scored):
     return rows
 
 
-def _score_mask(sample, maps, about):
+def _score_mask(sample, maps, bias, other):
     """Row → metric of `MASK_METRICS` → value, of one image."""
-    bias, other = about
     mask = sample.read_mask()
     rows = _score_models(sample, maps, lambda saliency: score_mask(saliency, mask))
     rows[CENTRE_BIAS] = score_mask(bias(sample), mask)
@@ -205,9 +213,8 @@ def _score_mask(sample, maps, about):
     return rows
 
 
-def _score_gaze(sample, maps, about):
+def _score_gaze(sample, maps, bias, others, other, convention, emd, seed):
     """Row → metric of `GAZE_METRICS` → value, of one image; rows of people are means over them."""
-    bias, others, other, convention, emd, seed = about
     size = image_size(sample.image)
     gaze = sample.read_gaze()
     bias = resized(bias(sample), size)
