@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "attach": ["attach_attention"],
         "loading": ["load_model"],
+        "mobilerga": ["MobileRGA"],
         "opensalicon": ["OpenSALICON"],
         "pfa": ["PFA"],
         "sarn": ["SARN"],
@@ -21,6 +22,7 @@ __all__ = [
     "SARN",
     "VGGRGA",
     "VGGSSM",
+    "MobileRGA",
     "OpenSALICON",
     "attach_attention",
     "create",
