@@ -182,7 +182,10 @@ def application_stages(images, backbone, after_stage=None):
     stages = []
 
     def rename(layer):
-        return type(layer).from_config({**layer.get_config(), "name": names[layer.name]})
+        config = {**layer.get_config(), "name": names[layer.name]}
+        if "momentum" in config:  # MobileNetV2's 0.999 lags behind some thousand steps
+            config["momentum"] = min(config["momentum"], 0.99)
+        return type(layer).from_config(config)
 
     def call(layer, *arguments, **keywords):
         features = layer(*arguments, **keywords)

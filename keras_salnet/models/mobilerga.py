@@ -24,7 +24,7 @@ _WIDTHS = {5: 8, 4: 4, 3: 2, 2: 1}
 def MobileRGA(
     input_shape=(256, 320, 3),
     backbone_weights="imagenet",
-    filters=32,
+    filters=48,
     max_nodes=None,
     name="mobilerga",
 ):

@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
 
 MODELS = {
-    "mobilerga": Entry("MobileRGA", 0, "this package"),
+    "mobilerga": Entry("MobileRGA", 3_194_125, "this package"),
     "opensalicon": Entry("OpenSALICON", 29_430_401, "Thomas, technical report, 2016"),
     "pfa": Entry("PFA", 16_186_089, "Zhao & Wu, CVPR 2019"),
     "sarn": Entry("SARN", 34_247_234, "Sun, Li & Guan, arXiv 1808.01634, 2018"),

@@ -32,6 +32,7 @@ def VGGRGA(
     input_shape=(256, 256, 3),
     backbone_weights="imagenet",
     filters=64,
+    decoder_filters=None,
     attention="rga_sc",
     max_nodes=None,
     backbone="vgg16",
@@ -64,6 +65,8 @@ def VGGRGA(
         filters: width of the first stage; 64 in the paper. VGG16's pretrained weights need 64, and
             the channels of the RGA modules at least 7 (14 from `num_rga` 2 on, 56 from 4 on). With
             another `backbone` it is the width of the decoder alone.
+        decoder_filters: width of the decoder's last stage, where it is to be another; half of it
+            makes a third of the decoder's parameters. None: `filters`, as in the paper.
         attention: what takes RGA-SC's places, one of `keras_salnet.layers.attention_names()`.
         max_nodes: let every RGA relate to a square grid of at most so many cells: then the weights
             fit a model of any other input size with the same `max_nodes`. None: as above.
@@ -89,7 +92,7 @@ def VGGRGA(
         >>> model.get_layer("block5_rga").output.shape
         (None, 8, 8, 1280)
     """
-    _check(num_rga, input_shape, filters, attention, max_nodes, backbone)
+    _check(num_rga, input_shape, filters, decoder_filters, attention, max_nodes, backbone)
     is_rga = attention.startswith("rga_")
 
     def attend(features, stage, side):
@@ -112,7 +115,10 @@ def VGGRGA(
         stages = application_stages(images, backbone, after_stage)
 
     maps = saliency_decoder(
-        stages, filters, multi_level_integration, partial(attend, side="decoder")
+        stages,
+        decoder_filters or filters,
+        multi_level_integration,
+        partial(attend, side="decoder"),
     )
     if backbone != "vgg16":
         maps = layers.UpSampling2D(
@@ -125,10 +131,12 @@ def VGGRGA(
     return model
 
 
-def _check(num_rga, input_shape, filters, attention, max_nodes, backbone):
+def _check(num_rga, input_shape, filters, decoder_filters, attention, max_nodes, backbone):
     if num_rga not in range(6):
         raise ValueError(f"num_rga must be one of 0, 1, 2, 3, 4, 5, not {num_rga!r}.")
     check_filters(filters)
+    if decoder_filters is not None:
+        check_filters(decoder_filters)
     if attention not in attention_names():
         raise ValueError(
             f"attention must be one of {', '.join(attention_names())}, not {attention!r}."
