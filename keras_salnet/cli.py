@@ -18,6 +18,7 @@ from pathlib import Path
 from keras_salnet import __version__
 from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.registry import MODELS, names
+from keras_salnet.shipped import DEFAULT, SHIPPED, shipped_recipe
 from keras_salnet.training.recipes import (
     AUGMENTATIONS,
     LOSSES,
@@ -29,6 +30,8 @@ from keras_salnet.training.recipes import (
 )
 
 RUNS = Path("runs")
+
+_SHIPPED = " or ".join(f"'{name}'" for name in SHIPPED)
 
 # For an option that is absent unless given.
 _OPTIONAL = {"default": argparse.SUPPRESS}
@@ -342,8 +345,8 @@ def _add_train(commands):
     )
     parser.add_argument(
         "--init",
-        metavar="RUN|FILE",
-        help="start from a whole model: a run folder, a .keras or .weights.h5 file",
+        metavar="NAME|RUN|FILE",
+        help=f"start from a whole model: {_SHIPPED}, a run folder, a .keras or .weights.h5 file",
         **_OPTIONAL,
     )
     parser.set_defaults(command=lambda arguments: _train(arguments, parser))
@@ -487,13 +490,15 @@ def _weighted(data, weights, misused):
 
 
 def _shape_of_run(init):
-    """The part of a run's recipe that its weights depend on; nothing for a model of no run."""
+    """The part of a recipe that a model's weights depend on; nothing for a model of no run."""
     from keras_salnet.predictor import run_config
 
-    run, config = run_config(init)
-    if run is None:
-        return {}
-    return _among(config["recipe"], "model", "model_args", "input_size", "fit")
+    if init in SHIPPED:
+        recipe = vars(shipped_recipe(init))
+    else:
+        run, config = run_config(init)
+        recipe = config["recipe"] if run else {}
+    return _among(recipe, "model", "model_args", "input_size", "fit")
 
 
 def _training_summary(out):
@@ -534,7 +539,7 @@ def _newest_run():
 def _load_predictor(model, **options):
     from keras_salnet.predictor import Predictor
 
-    if Path(model).suffix != ".tflite":  # which needs no Keras
+    if model not in SHIPPED and Path(model).suffix != ".tflite":  # which need no Keras
         _start_keras()
     return Predictor.load(model, **options)
 
@@ -665,16 +670,63 @@ def _data_of_runs(predictors):
 
 def _add_predict(commands):
     parser = _add_command(
-        commands, "predict", _predict, "Draw where people look in images: map and overlay."
+        commands,
+        "predict",
+        _predict,
+        "Draw where people look in images, films, or before a camera. What is there already is "
+        "left as it is: run again, a job goes on where it was.",
     )
     parser.add_argument(
-        "images", nargs="+", metavar="IMAGE|FOLDER", help="images, or folders of them"
+        "inputs", nargs="*", metavar="IMAGE|FILM|FOLDER", help="files, or folders of images"
     )
-    _add_model_argument(parser, "--model", **_OPTIONAL)
     parser.add_argument(
-        "--out", type=Path, default=Path("predictions"), metavar="FOLDER", help="where to write"
+        "--model",
+        metavar="MODEL",
+        default=DEFAULT,
+        help=f"{_SHIPPED}, a run folder, a SavedModel, a .keras or .tflite file, or the URL of one",
     )
-    parser.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
+    parser.add_argument(
+        "--out",
+        default="predictions",
+        metavar="PATH",
+        help="folder, file, or pattern with {name}, {ending}, {folder} and {kind}, such as "
+        "'maps/{folder}/{name}.png'",
+    )
+    drawing = parser.add_argument_group(
+        "what is drawn", "By default the map and the overlay; of films the overlay."
+    )
+    for kind, help in (
+        ("map", "the map: white, or the colour map's end, where most people look"),
+        ("overlay", "the map over the image"),
+        ("side-by-side", "the image beside its overlay"),
+    ):
+        drawing.add_argument(
+            f"--{kind}",
+            dest="kinds",
+            action="append_const",
+            const="saliency" if kind == "map" else kind.replace("-", "_"),
+            help=help,
+            **_OPTIONAL,
+        )
+    drawing.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
+    drawing.add_argument(
+        "--show-attention",
+        action="store_true",
+        help="also draw each attention layer's mask and strongest channels, and a Grad-CAM",
+    )
+    drawing.add_argument(
+        "--colormap",
+        metavar="NAME",
+        help="inferno, viridis, turbo, jet or hot (default: grey maps, inferno over images)",
+        **_OPTIONAL,
+    )
+    drawing.add_argument(
+        "--threshold",
+        type=_part,
+        default=0.0,
+        metavar="PART",
+        help="leave out what is below this part of a map's maximum, 0…1: 'crisp' maps",
+    )
     parser.add_argument(
         "--input-size",
         type=_size,
@@ -684,82 +736,187 @@ def _add_predict(commands):
         **_OPTIONAL,
     )
     parser.add_argument(
-        "--show-attention",
-        action="store_true",
-        help="also draw each attention layer's mask and strongest channels, and a Grad-CAM",
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N parts of the images, for N machines",
     )
-    parser.add_argument("--force", action="store_true", help="replace pictures that are there")
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    film = parser.add_argument_group("films and cameras")
+    film.add_argument(
+        "--camera",
+        metavar="NUMBER|URL",
+        help="take a camera's pictures, 0 for the first; show them, or record them to --out FILM",
+        **_OPTIONAL,
+    )
+    film.add_argument(
+        "--seconds", type=_seconds, metavar="S", help="of a camera: end after them", **_OPTIONAL
+    )
+    film.add_argument(
+        "--smoothing",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="mean of the maps over about so many seconds, for calmer films",
+    )
+    parser.set_defaults(command=lambda arguments: _predict(arguments, parser.error))
 
 
-def _predict(arguments):
-    from keras_salnet.data.readers import list_images
+def _part(text):
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
 
-    images = []
-    for path in map(Path, arguments.images):
-        images.extend(list_images(path) if path.is_dir() else [path])
-    images = list({image.resolve(): image for image in images}.values())
-    endings = ["_saliency.png", "_overlay.png"] + (["_saliency.npy"] if arguments.npy else [])
-    endings += ["_attention.png"] if arguments.show_attention else []
-    outputs = {}
-    for image in images:
-        for ending in endings:
-            target = arguments.out / f"{image.stem}{ending}"
-            if target in outputs:
-                raise ValueError(
-                    f"{outputs[target]} and {image} would both be written as {target}; predict "
-                    "them into different --out folders."
-                )
-            if target.exists() and not arguments.force:
-                raise FileExistsError(f"{target}: is there already; give --force to replace it.")
-            outputs[target] = image
+
+def _seconds(text):
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
+    return value
+
+
+def _shard(text):
+    """'2/8' → (2, 8)."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/8")
+    return int(part), int(parts)
+
+
+def _predict(arguments, misused):
     given = vars(arguments)
-    model = given.get("model") or _newest_run()
+    if bool(arguments.inputs) == ("camera" in given):
+        misused("name images, films or folders, or give --camera")
 
+    predictor = _load_predictor(arguments.model, **_among(given, "input_size"))
+    drawing = _among(given, "colormap", "threshold")
+    if "camera" in given:
+        _predict_camera(given, predictor, drawing)
+        return
+    from keras_salnet.prediction.video import is_video
+
+    films = [path for path in map(Path, arguments.inputs) if is_video(path)]
+    images = [path for path in map(Path, arguments.inputs) if not is_video(path)]
+    for film in films:
+        _predict_film(film, given, predictor, drawing, several=len(arguments.inputs) > 1)
+    if images:
+        _predict_images(images, given, predictor, drawing)
+
+
+def _predict_images(inputs, given, predictor, drawing):
     import numpy as np
-    from rich.progress import track
+    from rich.console import Console
 
-    from keras_salnet.data.sample import read_image
     from keras_salnet.files import atomic
-    from keras_salnet.visualize import overlay, to_grey, write_picture
+    from keras_salnet.prediction.drawing import Drawing
+    from keras_salnet.prediction.images import ImageFiles, Output, predict_images
+    from keras_salnet.prediction.outputs import Outputs
+    from keras_salnet.visualize import write_picture
 
-    predictor = _load_predictor(model, **_among(given, "input_size"))
-    if arguments.show_attention:
-        from keras_salnet.explain import draw_attention
+    def picture(kind):
+        draw = Drawing(kind, **drawing)
+        return Output(kind, lambda path, *drawn: write_picture(path, draw(*drawn)))
 
-        net = _load_layers(model)
-    failed = []
-    for path in track(
-        images, "predicting", transient=True, disable=len(images) == 1 or not sys.stdout.isatty()
-    ):
-        try:
-            image = read_image(path)
-        except (OSError, ValueError) as error:
-            failed.append(str(error))
-            continue
-        saliency = predictor(image)
-        target = arguments.out / path.stem
-        write_picture(f"{target}_saliency.png", to_grey(saliency))
-        write_picture(f"{target}_overlay.png", overlay(image, saliency))
-        if arguments.npy:
-            with atomic(f"{target}_saliency.npy") as draft:
-                np.save(draft, saliency)
-        if arguments.show_attention:
-            frame = predictor.frame(image.shape[:2])
-            draw_attention(net, image, Path(f"{target}_attention.png"), predictor.fit, frame=frame)
-    done = len(images) - len(failed)
-    print(f"{done} of {len(images)} images predicted by {predictor.name} into {arguments.out}/")
-    if failed:
-        raise ValueError("\n       ".join(failed))
+    def write_npy(path, image, saliency):
+        with atomic(path) as draft:
+            np.save(draft, saliency)
+
+    outputs = Outputs(given["out"])
+    alone = "kind" not in outputs.fields  # then there is one name only
+    made = [picture(kind) for kind in given.get("kinds") or ["overlay", "saliency"][: 2 - alone]]
+    if given["npy"]:
+        made.append(Output("saliency", write_npy, ".npy"))
+    if given["show_attention"]:
+        made.append(Output("attention", _attention_drawer(given["model"], predictor)))
+
+    files = ImageFiles(inputs, given["shard"], outputs.root)
+    tally = predict_images(
+        predictor, files, outputs, made, given["force"], _progress(Console(stderr=True))
+    )
+    told = f"{tally.done} images predicted by {predictor.name} into {outputs.root}/"
+    if tally.there:
+        told += f"; {tally.there} were there already (--force replaces them)"
+    print(told)
+    if tally.failed:
+        raise ValueError(f"{tally.failed} images could not be read; they are named above.")
+
+
+def _attention_drawer(model, predictor):
+    """Function (path, image, saliency) that draws what a model attends to."""
+    from keras_salnet.explain import draw_attention
+
+    net = _load_layers(model)
+
+    def draw(path, image, saliency):
+        frame = predictor.frame(image.shape[:2])
+        draw_attention(net, image, path, predictor.fit, frame=frame)
+
+    return draw
+
+
+def _film_drawing(given, drawing):
+    """How a film is drawn, which is in one way; maps in files of their own are for images."""
+    from keras_salnet.prediction.drawing import Drawing
+
+    kinds = given.get("kinds", ["overlay"])
+    if len(kinds) > 1 or given["npy"] or given["show_attention"] or given["shard"] != (1, 1):
+        raise ValueError(
+            "of a film there is one kind of picture; --npy, --show-attention and --shard are for "
+            "images."
+        )
+    return Drawing(kinds[0], **drawing)
+
+
+def _predict_film(film, given, predictor, drawing, several):
+    from rich.console import Console
+
+    from keras_salnet.prediction.outputs import Found, Outputs
+    from keras_salnet.prediction.video import predict_video
+
+    draw = _film_drawing(given, drawing)
+    outputs = Outputs(given["out"], ".mp4")
+    outputs.check([draw.kind], several)
+    target = outputs.path(Found(film), draw.kind)
+    if target.exists() and not given["force"]:
+        print(f"{target}: is there already (--force replaces it)")
+        return
+    track = _progress(Console(stderr=True))
+    frames = predict_video(predictor, film, target, draw, smoothing=given["smoothing"], track=track)
+    print(f"{frames} frames predicted by {predictor.name}: {target}")
+
+
+def _predict_camera(given, predictor, drawing):
+    from keras_salnet.prediction.video import is_video, predict_camera
+
+    out = Path(given["out"]) if is_video(given["out"]) else None
+    if out is not None and out.exists() and not given["force"]:
+        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
+    camera = given["camera"]
+    predict_camera(
+        predictor,
+        int(camera) if camera.isdecimal() else camera,
+        _film_drawing(given, drawing),
+        out=out,
+        smoothing=given["smoothing"],
+        seconds=given.get("seconds"),
+    )
+    if out is not None:
+        print(f"Recorded: {out}")
 
 
 def _load_layers(model):
-    """The Keras model, which has its layers, of a run or a file."""
+    """The Keras model, which has its layers, of a run, a file or a shipped name."""
     from keras_salnet.models import load_model
 
     file = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
-    if file.suffix != ".keras" or not file.exists():
-        raise ValueError(f"{model}: --show-attention takes a run folder or a .keras file.")
-    return load_model(file)
+    if model not in SHIPPED and file.suffix != ".keras":
+        raise ValueError(
+            f"{model}: --show-attention takes a run folder, a .keras file or a shipped model."
+        )
+    _start_keras()
+    return load_model(model if model in SHIPPED else file)
 
 
 def _add_export(commands):

@@ -1,12 +1,14 @@
 """The user's way in: image → map of where people look, at the image's own size."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
+from keras_salnet.shipped import DEFAULT, SHIPPED, litert_file, shipped_recipe
 
 # Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
 # side at most, and every side a multiple of what the models divide by.
@@ -23,10 +25,10 @@ class Predictor:
     where unknown).
 
     Example:
-        >>> predictor = Predictor.load("runs/vggrga-osie")  # doctest: +SKIP
-        >>> saliency = predictor("photo.jpg")  # doctest: +SKIP
-        >>> saliency.shape, saliency.max()  # doctest: +SKIP
-        ((480, 640), 1.0)
+        >>> predictor = Predictor.load()
+        >>> saliency = predictor(np.zeros((480, 640, 3), np.uint8))
+        >>> saliency.shape
+        (480, 640)
     """
 
     def __init__(self, infer, input_size, fit="stretch", name="model", config=None):
@@ -38,13 +40,14 @@ class Predictor:
         self.config = config or {}
 
     @classmethod
-    def load(cls, path_or_name, input_size=None):
+    def load(cls, path_or_name=DEFAULT, input_size=None):
         """Load a model.
 
         Args:
-            path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
-                its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
-                is fitted as that run was; anything else is stretched to its frame.
+            path_or_name: ``"fast"`` or ``"accurate"``, which come with the package and need neither
+                TensorFlow nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
+                the folder of its versions: the newest is taken) or a ``.tflite`` file. What lies in
+                a run folder is fitted as that run was; anything else is stretched to its frame.
             input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
                 multiples of what it divides by: 32 fit every model. None: each image's own size,
                 see `frame`.
@@ -56,11 +59,16 @@ class Predictor:
             FileNotFoundError: there is nothing of this name.
             ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
         """
+        if path_or_name in SHIPPED:
+            infer, model_size = _load_tflite(litert_file(path_or_name))
+            if input_size is not None:
+                _check_input_size(path_or_name, input_size, model_size)
+            return cls(infer, model_size, shipped_recipe(path_or_name).fit, path_or_name)
         path = Path(path_or_name).expanduser()
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel "
-                "or a .tflite file. `keras-salnet train` makes all of them."
+                f"{path}: there is no such model; give {' or '.join(SHIPPED)}, a run folder, a "
+                ".keras file, a SavedModel or a .tflite file. `keras-salnet train` makes the files."
             )
         load = _loader(path, input_size)
         try:
@@ -224,7 +232,7 @@ def _load_savedmodel(path):
 def _load_tflite(path):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path))
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
     run = interpreter.get_signature_runner("serving_default")
     shape = run.get_input_details()["image"]["shape"]
 

@@ -1,4 +1,4 @@
-"""Maps as pictures: greyscale, heat map, overlay, difference."""
+"""Maps as pictures: greyscale, heat map, overlay, side by side, crisp, difference."""
 
 from pathlib import Path
 
@@ -70,6 +70,45 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     cover = opacity * np.sqrt(to_grey(saliency)[..., None] / 255)
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
     return np.round(blended).astype(np.uint8)
+
+
+def side_by_side(image, saliency, colormap="inferno"):
+    """The image, and right of it the image under its heat map.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        saliency: (H, W) floats ≥ 0, of the image's size.
+        colormap: one of `COLORMAPS`.
+
+    Returns:
+        (H, 2 W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the sizes differ, or an unknown colour map.
+    """
+    return np.hstack([image, overlay(image, saliency, colormap)])
+
+
+def crisp(saliency, threshold):
+    """A map without its faint parts: 0 where it is below a part of its maximum.
+
+    Args:
+        saliency: (H, W) floats ≥ 0.
+        threshold: that part, 0…1; 0 changes nothing.
+
+    Returns:
+        (H, W) of the same dtype.
+
+    Raises:
+        ValueError: `threshold` is out of its range.
+
+    Example:
+        >>> crisp(np.array([[0.2, 0.5, 2.0]]), 0.25).tolist()
+        [[0.0, 0.5, 2.0]]
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be between 0 and 1, not {threshold}.")
+    return np.where(saliency < threshold * np.max(saliency), 0, saliency).astype(saliency.dtype)
 
 
 def difference(saliency, density):

@@ -6,13 +6,15 @@ import keras
 
 # Registers the layers that saved models name: each does so when it is loaded.
 from keras_salnet.layers import *  # noqa: F403
+from keras_salnet.shipped import SHIPPED, load_shipped
 
 
-def load_model(path):
-    """Load a ``.keras`` file of this package; works in a fresh process.
+def load_model(path_or_name):
+    """Load a model of this package for Keras; works in a fresh process.
 
     Args:
-        path: the file.
+        path_or_name: a ``.keras`` file, or ``"fast"`` or ``"accurate"``, which come with the
+            package.
 
     Returns:
         `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
@@ -21,7 +23,9 @@ def load_model(path):
         FileNotFoundError: there is no such file.
         ValueError: it is not such a model.
     """
-    path = Path(path)
+    if path_or_name in SHIPPED:
+        return load_shipped(path_or_name)
+    path = Path(path_or_name)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
@@ -71,9 +75,9 @@ def initialize_from(net, source):
 
     Args:
         net: the model to fill; what finds no partner keeps its values.
-        source: a run folder or a ``.keras`` file, whose weights are matched by path and shape; or
-            a ``.weights.h5`` file, which fits the same architecture only: it does not hold the
-            names that another one could be matched by.
+        source: a shipped model's name, a run folder or a ``.keras`` file, whose weights are matched
+            by path and shape; or a ``.weights.h5`` file, which fits the same architecture only: it
+            does not hold the names that another one could be matched by.
 
     Returns:
         Paths of the weights of `net` that were not filled.
@@ -82,14 +86,9 @@ def initialize_from(net, source):
         FileNotFoundError: there is no such source.
         ValueError: it cannot be read, or none of its convolutions fits.
     """
-    source = Path(source).expanduser()
-    if source.is_dir():
-        source = source / "model.keras"
-    if not source.is_file():
-        raise FileNotFoundError(
-            f"init: there is no file {source}; give a run folder, a .keras or a .weights.h5 file."
-        )
-    if source.suffix != ".keras":
+    if source not in SHIPPED:
+        source = _weight_file(source)
+    if str(source).endswith(".h5"):
         try:
             net.load_weights(source)
         except Exception as error:  # h5py and Keras raise a dozen kinds
@@ -112,3 +111,15 @@ def initialize_from(net, source):
             "other filters or another model."
         )
     return unfilled
+
+
+def _weight_file(source):
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "model.keras"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"init: there is no file {path}; give {' or '.join(SHIPPED)}, a run folder, a .keras "
+            "or a .weights.h5 file."
+        )
+    return path

@@ -27,6 +27,7 @@ from keras_salnet.data.integrity import check, has_masks_only, no_progress
 from keras_salnet.files import atomic, remove_drafts
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
+from keras_salnet.shipped import SHIPPED
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN, TimeLimit
 from keras_salnet.training.curves import plot_curves
 from keras_salnet.training.graph import training_graph
@@ -107,7 +108,8 @@ def train(
     if devices.is_chief and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
     if init is not None:
-        init = str(Path(init).expanduser().absolute())
+        if init not in SHIPPED:
+            init = str(Path(init).expanduser().absolute())
         recipe = recipe.replace(backbone_weights=None)
     elif recipe.backbone_weights is None:
         for name in ("freeze_encoder", "frozen_stages"):

@@ -1,0 +1,56 @@
+"""Put a trained run into the package: `python docs/models/ship.py fast runs/fast`."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from keras_salnet import load_model, shipped
+from keras_salnet.export import export_tflite
+from keras_salnet.files import atomic
+
+# Half a step of 8 bits, and a little for its own rounding, as a part of a kernel's largest value.
+_ROUNDING = 0.51 / 127
+
+
+def main():
+    """Write the files of one model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=shipped.SHIPPED)
+    parser.add_argument("run", type=Path, help="folder of its run")
+    parser.add_argument("--quantize", choices=["fp16", "dynamic"], default="dynamic")
+    arguments = parser.parse_args()
+    ship(load_model(arguments.run / "model.keras"), arguments.name, arguments.quantize)
+
+
+def ship(net, name, quantize):
+    """Write a model's LiteRT file and, beside it, the weights that this does not hold as they are.
+
+    Args:
+        net: the trained `keras.Model`.
+        name: in `shipped.SHIPPED`.
+        quantize: of `export_tflite`.
+    """
+    file = shipped.litert_file(name)
+    export_tflite(net, file, quantize)
+    kernels = shipped.kernels(file)
+    stored = {}
+    for weight in net.weights:
+        value = np.asarray(weight)
+        held = next((key for key, kernel in kernels.items() if _is_rounded(kernel, value)), None)
+        # Vectors are few, and variances may be too large for 16 bits.
+        alone = value.astype(np.float16 if value.ndim > 1 else np.float32)
+        stored[weight.path] = alone if held is None else np.array(held)
+    with atomic(file.with_suffix(".npz")) as draft:
+        np.savez_compressed(draft, **stored)
+
+
+def _is_rounded(kernel, value):
+    """Whether a kernel is these weights, as far as 8 bits an output channel can tell."""
+    if kernel.shape != value.shape:
+        return False
+    return (np.abs(kernel - value) <= _ROUNDING * np.abs(value).max(axis=(0, 1, 2))).all()
+
+
+if __name__ == "__main__":
+    main()

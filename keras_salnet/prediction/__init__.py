@@ -1,0 +1,1 @@
+"""Predictions for files: pictures, folders of any size, films and cameras."""
