@@ -5,6 +5,7 @@ error answer at once.
 """
 
 import argparse
+import contextlib
 import importlib
 import itertools
 import json
@@ -101,18 +102,24 @@ def _start_keras(backend=None):
         _import_tensorflow_quietly()
 
 
-def _import_tensorflow_quietly():
-    """TensorFlow greets every process with lines that no setting of its own silences."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
+@contextlib.contextmanager
+def _silence():
+    """TensorFlow and LiteRT begin with lines that no setting of their own silences."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-        try:
-            tensorflow = importlib.import_module("tensorflow")
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _import_tensorflow_quietly():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
+    with _silence():
+        tensorflow = importlib.import_module("tensorflow")
     tensorflow.get_logger().setLevel("ERROR")  # it takes many models for one that is traced anew
 
 
@@ -541,7 +548,8 @@ def _load_predictor(model, **options):
 
     if model not in SHIPPED and Path(model).suffix != ".tflite":  # which need no Keras
         _start_keras()
-    return Predictor.load(model, **options)
+    with _silence():
+        return Predictor.load(model, **options)
 
 
 def _add_evaluate(commands):
@@ -835,12 +843,11 @@ def _predict_images(inputs, given, predictor, drawing):
     tally = predict_images(
         predictor, files, outputs, made, given["force"], _progress(Console(stderr=True))
     )
-    told = f"{tally.done} images predicted by {predictor.name} into {outputs.root}/"
+    print(f"Images predicted by {predictor.name}: {tally.done}, into {given['out']}")
     if tally.there:
-        told += f"; {tally.there} were there already (--force replaces them)"
-    print(told)
+        print(f"Left as they were: {tally.there} (--force replaces what is there)")
     if tally.failed:
-        raise ValueError(f"{tally.failed} images could not be read; they are named above.")
+        raise ValueError(f"{tally.failed} of the images could not be read; they are named above.")
 
 
 def _attention_drawer(model, predictor):

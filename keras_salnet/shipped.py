@@ -8,8 +8,6 @@ the 8 or 16 bits that it holds them in. Importing this loads no Keras.
 
 from pathlib import Path
 
-import numpy as np
-
 from keras_salnet.training.recipes import RECIPES
 
 # Name → recipe that it was trained by; docs/models has a card of each.
@@ -37,6 +35,8 @@ def load_shipped(name):
     Returns:
         `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
     """
+    import numpy as np
+
     from keras_salnet.models import create
 
     recipe = shipped_recipe(name)
@@ -69,6 +69,7 @@ def kernels(path):
         Dict: name of the tensor → (height, width, channels in, channels out) float32, as Keras lays
         them out.
     """
+    import numpy as np
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path))

@@ -99,15 +99,10 @@ def crisp(saliency, threshold):
     Returns:
         (H, W) of the same dtype.
 
-    Raises:
-        ValueError: `threshold` is out of its range.
-
     Example:
         >>> crisp(np.array([[0.2, 0.5, 2.0]]), 0.25).tolist()
         [[0.0, 0.5, 2.0]]
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be between 0 and 1, not {threshold}.")
     return np.where(saliency < threshold * np.max(saliency), 0, saliency).astype(saliency.dtype)
 
 

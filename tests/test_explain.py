@@ -115,7 +115,7 @@ def test_a_model_without_layers_is_refused(model, tmp_path, capsys):
     write_picture(image, np.zeros((9, 16, 3), np.uint8))
     command = ["predict", str(image), "--out", str(tmp_path / "out"), "--show-attention"]
     assert main([*command, "--model", str(exported)]) == 1
-    assert "--show-attention takes a run folder or a .keras file" in capsys.readouterr().err
+    assert "--show-attention takes a run folder, a .keras file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

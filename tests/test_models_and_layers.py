@@ -83,6 +83,7 @@ LAYERS = [
     LayerCase(layers.RecurrentConv2D, (5, 6, 12), filters=12, kernel_size=5, steps=2),
 ]
 MODELS = [
+    ModelCase("mobilerga", (64, 96, 3), filters=8, max_nodes=64),
     ModelCase("opensalicon", (96, 128, 3), filters=4),
     ModelCase(
         "opensalicon", (194, 266, 3), slow=True, filters=4, streams=("coarse",), pixel_scale=1
@@ -98,6 +99,7 @@ MODELS = [
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
+    ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8, decoder_filters=4, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, slow=True),
     ModelCase(

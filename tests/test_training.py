@@ -665,7 +665,7 @@ def test_commands_in_a_row(displays, tmp_path, monkeypatch, capsys):
         == 1
     )  # the run's own arguments, but for those given
     assert "num_rga" in capsys.readouterr().err
-    assert main(["predict", str(displays / "images" / "test"), "--npy"]) == 0
+    assert main(["predict", str(displays / "images" / "test"), "--npy", "--model", str(out)]) == 0
     assert len(list(Path("predictions").iterdir())) == 9
     saliency = np.load("predictions/test_0000_saliency.npy")
     assert saliency.shape == (popout.SIZE, popout.SIZE)
@@ -856,14 +856,16 @@ def test_predict_never_overwrites_and_names_what_it_cannot_read(
     command = ["predict", "--model", str(run), str(images[0]), str(broken)]
     assert main(command) == 1
     captured = capsys.readouterr()
-    assert "1 of 2 images" in captured.out
+    assert "1 of the images could not be read" in captured.err
     assert "broken.jpg" in captured.err
     assert sorted(p.name for p in Path("predictions").iterdir()) == [
         "test_0000_overlay.png",
         "test_0000_saliency.png",
     ]
+    before = {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()}
     assert main(command) == 1
-    assert "--force" in capsys.readouterr().err
+    assert "Left as they were: 1 (--force" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()}
     twin = tmp_path / "test_0000.png"
     cv2.imwrite(str(twin), np.zeros((8, 8, 3), np.uint8))
     assert main(["predict", "--model", str(run), str(images[0]), str(twin), "--force"]) == 1

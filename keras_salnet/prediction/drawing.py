@@ -19,7 +19,7 @@ class Drawing:
         threshold: leave out what is below this part of a map's maximum, 0…1.
 
     Raises:
-        ValueError: an unknown kind or colour map.
+        ValueError: an unknown kind or colour map, or a threshold out of its range.
     """
 
     kind: str = "overlay"
@@ -34,6 +34,8 @@ class Drawing:
             if value not in known:
                 known = ", ".join(filter(None, known))
                 raise ValueError(f"{name} must be one of {known}, not {value!r}.")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}.")
 
     def __call__(self, image, saliency):
         """Draw one map.

@@ -136,7 +136,7 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
         ValueError: two outputs would have the same name; `files` are in the folder of the outputs.
         OSError: an output cannot be written.
     """
-    outputs.check([output.kind for output in made], files.several)
+    outputs.check([output.kind for output in made if output.ending is None], files.several)
     for folder in files.folders:
         if outputs.root.resolve() == folder.resolve():
             raise ValueError(
