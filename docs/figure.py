@@ -1,10 +1,10 @@
-"""Draw a model's predictions on held-out images beside the ground truth, as one picture.
+"""Draw models' predictions on held-out images beside the ground truth, as one picture.
 
-    python docs/figure.py RUN [--data DATA] [--count 4] [--columns 4] --out docs/popout.jpg
+    python docs/figure.py MODEL ... [--data DATA ...] [--rank spread] [--count 4] --out FILE
 
-Columns are images, spread evenly over the held-out split by their CC, from worst to best; rows are
-the image, where people looked, and the prediction over the image, and begin anew after so many
-columns.
+Columns are images; rows are the image, where people looked, and each model's map over the image,
+and begin anew after so many columns. Images are ranked by their CC, the mean of all models', and
+taken from the worst, the median or the best on, or spread evenly from worst to best.
 """
 
 import argparse
@@ -23,29 +23,31 @@ GAP = 6
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run")
-    parser.add_argument("--data")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--data", action="append")
+    parser.add_argument("--rank", choices=["worst", "median", "best", "spread"], default="spread")
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
 
-    predictor = Predictor.load(arguments.run)
-    dataset = load_dataset(arguments.data or predictor.config.get("data"))
-    scored = []
+    predictors = [Predictor.load(model) for model in arguments.models]
+    dataset = load_dataset(arguments.data or predictors[0].config.get("data"))
+    ranked = []
     for sample in dataset[dataset.held_out]:
-        image, saliency = sample.read_image(), predictor(sample.image)
-        density = sample.read_density(saliency.shape)
-        scored.append(
-            (correlation_coefficient(saliency, density), sample.name, image, density, saliency)
-        )
-    scored.sort(key=lambda entry: entry[:2])
-    places = np.linspace(0, len(scored) - 1, arguments.count).round().astype(int)
+        maps = [predictor(sample.image) for predictor in predictors]
+        density = sample.read_density(maps[0].shape)
+        scores = [correlation_coefficient(saliency, density) for saliency in maps]
+        ranked.append((float(np.mean(scores)), sample.name, scores, sample, density))
+    ranked.sort(key=lambda entry: entry[:2])
 
     strips = []
-    for cc, name, image, density, saliency in (scored[place] for place in places):
-        print(f"{name}: CC {cc:.3f}")
-        pictures = (image, overlay(image, density), overlay(image, saliency))
+    for place in places(arguments.rank, arguments.count, len(ranked)):
+        _, name, scores, sample, density = ranked[place]
+        print(f"{place + 1}. {name}: CC {', '.join(f'{score:.3f}' for score in scores)}")
+        image = sample.read_image()
+        maps = [density, *(predictor(image) for predictor in predictors)]
+        pictures = (image, *(overlay(image, shown) for shown in maps))
         width = round(HEIGHT * image.shape[1] / image.shape[0])
         strip = np.concatenate([_with_gap(resize(p, (HEIGHT, width))) for p in pictures])
         strips.append(np.pad(strip, ((0, GAP), (0, 0), (0, 0)), constant_values=255))
@@ -60,6 +62,20 @@ def main():
     ]
     figure = np.concatenate(lines)[: -2 * GAP, :-GAP]
     write_picture(arguments.out, figure.round().astype(np.uint8))
+
+
+def places(rank, count, images):
+    """Which of the ranked images are drawn, the worst first.
+
+    Example:
+        >>> places("median", 3, 9), places("spread", 3, 9), places("best", 2, 9)
+        ([3, 4, 5], [0, 4, 8], [7, 8])
+    """
+    count = min(count, images)
+    if rank == "spread":
+        return [round(place) for place in np.linspace(0, images - 1, count)]
+    first = {"worst": 0, "median": (images - count) // 2, "best": images - count}[rank]
+    return list(range(first, first + count))
 
 
 def _with_gap(picture):

@@ -33,6 +33,7 @@ COLOURS = {
 ATTENTION_COLOUR = "#ffa94d"
 TEXT, GREY = "#212529", "#868e96"
 
+CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 ATTENTION = tuple({type(create_attention(name)) for name in attention_names()})
 RESIZING = (
     keras.layers.AveragePooling2D,
@@ -137,12 +138,15 @@ def _arrow_text(layer):
 
 def _describe(group):
     title = _prefix(group[-1])
-    kind = "encoder" if "block" in title else "other"
+    kind = "encoder" if "block" in title or "encoder" in title else "other"
     if isinstance(group[-1], keras.layers.InputLayer):
         kind = "end"
     texts = [
         (text, isinstance(layer, ATTENTION)) for layer in group if (text := _layer_text(layer))
     ]
+    if title.startswith("encoder"):  # of keras.applications, too deep to be told layer by layer
+        convolutions = [layer for layer in group if isinstance(layer, CONVOLUTIONS)]
+        texts = [(f"{len(convolutions)} convolutions", False)]
     lines = []
     for (text, is_attention), same in itertools.groupby(texts):
         count = len(list(same))
@@ -157,6 +161,8 @@ def _layer_text(layer):
         return None
     if isinstance(layer, keras.layers.Conv2DTranspose):
         return "deconv {}×{}".format(*layer.kernel_size)
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        return "separable conv {}×{}".format(*layer.kernel_size)
     if isinstance(layer, keras.layers.Conv2D):
         return "conv {}×{}".format(*layer.kernel_size)
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type(layer).__name__)

@@ -95,7 +95,7 @@ def test_splits_that_do_not_fit_are_refused(tmp_path, write_osie, described):
 
 def test_half_an_osie_is_refused(tmp_path, write_osie):
     folder = write_osie(tmp_path / "osie", [(f"{name}.png", LOOKS) for name in "abc"])
-    with pytest.raises(ValueError, match="osie: holds 3 images, but its splits need 600 train, 10"):
+    with pytest.raises(ValueError, match="osie: holds 3 images, but its splits need 560 train, 70"):
         load_dataset(folder)
 
 
@@ -180,7 +180,7 @@ def test_a_split_that_is_not_there_is_named():
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("osie", {"train": 600, "val": 100}),
+        ("osie", {"train": 560, "val": 70, "test": 70}),
         ("eyecrowd", {"train": 400, "val": 50, "test": 50}),
         ("scene500", {"train": 400, "val": 50, "test": 50}),
     ],
@@ -858,4 +858,4 @@ def test_the_descriptions_are_found(request, tmp_path, how):
         path.stem: tomllib.loads(path.read_text("utf-8"))
         for path in sorted((REPOSITORY / "datasets").glob("*.toml"))
     }
-    assert tables["osie"]["splits"] == {"train": 600, "val": 100}
+    assert tables["osie"]["splits"] == {"train": 560, "val": 70, "test": 70}

@@ -166,7 +166,7 @@ def test_predictions_are_of_those_pixels(unusual, predict, tmp_path):
 
 
 def test_predicting_a_folder_names_each_bad_file_and_does_the_others(
-    unusual, predict, tmp_path, capsys
+    unusual, predict, tmp_path, capsys, caplog
 ):
     folder, out = tmp_path / "schöne Bilder", tmp_path / "out"
     folder.mkdir()
@@ -185,7 +185,7 @@ def test_predicting_a_folder_names_each_bad_file_and_does_the_others(
     assert predict(folder, "--out", out) == 1
     told = capsys.readouterr()
     for path in bad:
-        assert told.err.count(f"{path}: not a readable image") == 1, path
+        assert caplog.text.count(f"{path}: not a readable image") == 1, path
     assert f"error: {len(bad)} of the images could not be read" in told.err
     assert "Images predicted by model: 1" in told.out
     assert sorted(p.name for p in out.iterdir()) == ["good_overlay.png", "good_saliency.png"]
@@ -200,7 +200,7 @@ def test_a_folder_that_cannot_be_written_is_named(unusual, predict, capsys, plac
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
-def test_what_may_not_be_read_or_written_is_named(unusual, predict, tmp_path, capsys):
+def test_what_may_not_be_read_or_written_is_named(unusual, predict, tmp_path, capsys, caplog):
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir(), out.mkdir()
     for name in ("a", "b"):
@@ -213,7 +213,7 @@ def test_what_may_not_be_read_or_written_is_named(unusual, predict, tmp_path, ca
         path.chmod(mode)
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
-        assert str(path) in line
+        assert str(path) in line + caplog.text
 
     refused(folder / "b.png")
     assert (out / "a_saliency.png").exists()

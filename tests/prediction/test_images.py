@@ -239,7 +239,7 @@ def test_drawings():
             Drawing(**arguments)
 
 
-def test_the_command(photos, tmp_path, monkeypatch, capsys):
+def test_the_command(photos, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
     out = tmp_path / "out"
     (photos / "broken.jpg").write_bytes(b"no image")
@@ -247,7 +247,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys):
     assert cli.main([*command, "--npy", "--threshold", "0.5"]) == 1
     told = capsys.readouterr()
     assert "Images predicted by model: 5" in told.out
-    assert f"{photos / 'broken.jpg'}: not a readable image" in told.err
+    assert f"{photos / 'broken.jpg'}: not a readable image" in caplog.text
     for path in (out / "a.png", out / "holiday" / "deep" / "c.png"):
         saliency = np.load(path.with_suffix(".npy"))
         shown = np.where(saliency < 0.5, 0, np.round(saliency * 255))
