@@ -151,14 +151,37 @@ def _file_loader(samples, frame, fit):
 def decode_image(encoded):
     """Encoded JPEG, PNG, GIF or BMP → (h, w, 3) uint8 RGB.
 
-    JPEGs by the accurate DCT, as OpenCV does. An EXIF orientation is not applied.
+    JPEGs by the accurate DCT, as OpenCV does; PNGs over white where they are transparent. An EXIF
+    orientation is not applied.
     """
-    image = tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    image = tf.case(
+        [
+            (
+                tf.io.is_jpeg(encoded),
+                lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+            ),
+            (
+                tf.strings.substr(encoded, 0, 4) == b"\x89PNG",
+                lambda: _decode_png(encoded),
+            ),
+        ],
+        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, [None, None, 3])
+
+
+def _decode_png(encoded):
+    """Over white where it is transparent, in the integers of `sample.read_image`."""
+    image = tf.io.decode_png(encoded)  # its channels: grey or RGB, and perhaps alpha
+    channels = tf.shape(image)[2]
+
+    def over_white():
+        levels = tf.cast(image, tf.int32)
+        colours, alpha = levels[..., :-1], levels[..., -1:]
+        return tf.cast((colours * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+
+    image = tf.cond(channels % 2 == 0, over_white, lambda: image)
+    return tf.cond(channels < 3, lambda: tf.repeat(image, 3, axis=2), lambda: image)
 
 
 def _upright(image, orientation):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
+import PIL.ImageOps
 
 from keras_salnet.data.density import LEAST_SIGMA, fixation_density
 from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
@@ -224,11 +225,31 @@ def points_inside(points, size):
 def read_image(path):
     """Read an image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
+    What is transparent in a PNG is shown over white, as on a page.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not an image that OpenCV can read.
     """
-    return cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    alpha = _read_alpha(path)
+    if alpha is None:
+        return image
+    alpha = alpha[..., None].astype(np.int32)
+    return ((image * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _read_alpha(path):
+    """(H, W) uint8: how opaque the pixels of a PNG are; None of what knows no transparency."""
+    try:
+        with PIL.Image.open(path) as image:
+            # TensorFlow knows a transparent colour in palettes alone.
+            known = image.mode in ("LA", "P", "RGBA") and image.has_transparency_data
+            if image.format != "PNG" or not known:
+                return None
+            return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGBA"))[..., 3]
+    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from error
 
 
 def read_grey(path):

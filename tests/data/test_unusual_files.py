@@ -50,16 +50,23 @@ def unusual(tmp_path_factory):
     def as_rgb(grey):
         return np.dstack([grey] * 3)
 
+    def over_white(rgb, alpha):
+        part = np.float64(alpha).reshape(*rgb.shape[:2], 1) / 255
+        return np.uint8(np.round(rgb * part + 255 * (1 - part)))
+
     few = PIL.Image.fromarray(rgb).convert("P", palette=PIL.Image.Palette.ADAPTIVE, colors=9)
     few.save(folder / "palette.png", transparency=3)
-    shown[folder / "palette.png"] = np.array(few.convert("RGB"))
+    opaque = np.array(few) != 3
+    shown[folder / "palette.png"] = over_white(np.array(few.convert("RGB")), 255 * opaque)
     save("CMYK.jpg", rgb, rgb, mode="CMYK", quality=100, subsampling=0)
     save("progressive.jpg", rgb, rgb, progressive=True, quality=100, subsampling=0)
     save("grey.jpg", grey, as_rgb(grey), quality=100)
     save("grey.png", grey, as_rgb(grey))
-    save("grey and alpha.png", np.dstack([grey, alpha]), as_rgb(grey))
-    save("alpha.png", np.dstack([rgb, alpha]), rgb)
+    save("grey and alpha.png", np.dstack([grey, alpha]), over_white(as_rgb(grey), alpha))
+    save("alpha.png", np.dstack([rgb, alpha]), over_white(rgb, alpha))
     save("one colour transparent.png", rgb, rgb, transparency=tuple(map(int, rgb[0, 0])))
+    upright = np.rot90(over_white(rgb, alpha), -1)
+    save("turned alpha.png", np.dstack([rgb, alpha]), upright, exif=turned(6))
     save("one bit.png", grey > 99, as_rgb(np.uint8(255 * (grey > 99))))
     more = PIL.Image.fromarray(255 - rgb)
     save("frames.png", rgb, rgb, save_all=True, append_images=[more])
@@ -84,6 +91,7 @@ def unusual(tmp_path_factory):
         cv2.imencode(".png", pixels)[1].tofile(folder / name)
         eighth = np.uint8(deep >> 8)
         shown[folder / name] = as_rgb(eighth[..., 0]) if "grey" in name else eighth
+    shown[folder / "16 bits alpha.png"] = over_white(eighth, eighth[..., 0])
     return shown
 
 
