@@ -9,7 +9,7 @@ WORKERS ?= 2 # processes that run the tests
 train: .venv/installed
 	$(BIN)/python train.py --epochs 10
 	$(BIN)/python evaluate.py
-	$(BIN)/keras-salnet predict --force \
+	$(BIN)/keras-salnet predict --force --model "$$(ls -td runs/*/ | head -n 1)" \
 	  "$$($(BIN)/python -c 'from keras_salnet.data import popout; print(popout.folder())')/images/test/test_0000.jpg"
 
 # What a file's tests share is made once, by the one worker that runs them.
