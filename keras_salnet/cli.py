@@ -32,7 +32,9 @@ from keras_salnet.training.recipes import (
 
 RUNS = Path("runs")
 
+# What commands take for a trained model.
 _SHIPPED = " or ".join(f"'{name}'" for name in SHIPPED)
+_MODELS = f"{_SHIPPED}, a run folder, a SavedModel, a .keras or .tflite file"
 
 # For an option that is absent unless given.
 _OPTIONAL = {"default": argparse.SUPPRESS}
@@ -528,7 +530,7 @@ def _add_model_argument(parser, *flags, **options):
     parser.add_argument(
         *flags,
         metavar="MODEL",
-        help="a run folder, a SavedModel, a .keras or .tflite file (default: the newest run)",
+        help=f"{_MODELS} (default: the newest run)",
         **options,
     )
 
@@ -615,9 +617,9 @@ def _evaluate(arguments):
     for kind in ("report", "json", "csv"):
         if kind in given and given[kind].is_dir():
             raise IsADirectoryError(f"--{kind} {given[kind]}: is a folder; name a file.")
-    models = [Path(model) for model in arguments.models]
+    models = arguments.models
     if not (models or arguments.maps):
-        models = [_newest_run()]
+        models = [str(_newest_run())]
 
     from rich.console import Console
 
@@ -643,8 +645,8 @@ def _evaluate(arguments):
             scored[folder].check(dataset[split], track)
     targets = {kind: [given[kind]] if kind in given else [] for kind in ("report", "json", "csv")}
     as_trained = "data" not in given and "split" not in given and arguments.convention == "mit"
-    if as_trained and len(scored) == 1 and (models[0] / "config.json").is_file():
-        targets["json"].append(models[0] / "evaluation.json")
+    if as_trained and len(scored) == 1 and Path(models[0], "config.json").is_file():
+        targets["json"].append(Path(models[0], "evaluation.json"))
     evaluations = []
     for dataset in datasets:
         evaluation = evaluate(
@@ -691,7 +693,7 @@ def _add_predict(commands):
         "--model",
         metavar="MODEL",
         default=DEFAULT,
-        help=f"{_SHIPPED}, a run folder, a SavedModel, a .keras or .tflite file, or the URL of one",
+        help=_MODELS,
     )
     parser.add_argument(
         "--out",
