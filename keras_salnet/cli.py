@@ -342,8 +342,9 @@ def _add_train(commands):
     )
     parser.add_argument(
         "--init",
-        metavar="RUN|FILE",
-        help="start from a whole model: a run folder, a .keras or .weights.h5 file",
+        metavar="RUN|FILE|URL",
+        help="start from a whole model: a run folder, a .keras or .weights.h5 file, or the URL of "
+        "one with its checksum: https://HOST/model.keras#sha256=HEX",
         **_OPTIONAL,
     )
     parser.set_defaults(command=lambda arguments: _train(arguments, parser))
@@ -516,7 +517,8 @@ def _add_model_argument(parser, *flags, **options):
     parser.add_argument(
         *flags,
         metavar="MODEL",
-        help="a run folder, a SavedModel, a .keras or .tflite file (default: the newest run)",
+        help="a run folder, a SavedModel, a .keras or .tflite file, or the URL of one with its "
+        "checksum: https://HOST/model.keras#sha256=HEX (default: the newest run)",
         **options,
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
+from keras_salnet.download import local
 
 # Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
 # side at most, and every side a multiple of what the models divide by.
@@ -43,8 +44,9 @@ class Predictor:
 
         Args:
             path_or_name: a run folder, a ``.keras`` file, an exported SavedModel (or the folder of
-                its versions: the newest is taken) or a ``.tflite`` file. What lies in a run folder
-                is fitted as that run was; anything else is stretched to its frame.
+                its versions: the newest is taken) or a ``.tflite`` file; or a file's URL with its
+                checksum, see `keras_salnet.download.fetch`. What lies in a run folder is fitted as
+                that run was; anything else is stretched to its frame.
             input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
                 multiples of what it divides by: 32 fit every model. None: each image's own size,
                 see `frame`.
@@ -54,9 +56,10 @@ class Predictor:
 
         Raises:
             FileNotFoundError: there is nothing of this name.
+            ConnectionError: it cannot be downloaded.
             ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
         """
-        path = Path(path_or_name).expanduser()
+        path = local(path_or_name)
         if not path.exists():
             raise FileNotFoundError(
                 f"{path}: there is no such model; give a run folder, a .keras file, a SavedModel "

@@ -1,8 +1,8 @@
 """Saved models and weights."""
 
-from pathlib import Path
-
 import keras
+
+from keras_salnet.download import local
 
 # Registers the layers that saved models name: each does so when it is loaded.
 from keras_salnet.layers import *  # noqa: F403
@@ -12,16 +12,17 @@ def load_model(path):
     """Load a ``.keras`` file of this package; works in a fresh process.
 
     Args:
-        path: the file.
+        path: the file, or its URL with its checksum, see `keras_salnet.download.fetch`.
 
     Returns:
         `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
 
     Raises:
         FileNotFoundError: there is no such file.
+        ConnectionError: it cannot be downloaded.
         ValueError: it is not such a model.
     """
-    path = Path(path)
+    path = local(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
@@ -73,16 +74,18 @@ def initialize_from(net, source):
         net: the model to fill; what finds no partner keeps its values.
         source: a run folder or a ``.keras`` file, whose weights are matched by path and shape; or
             a ``.weights.h5`` file, which fits the same architecture only: it does not hold the
-            names that another one could be matched by.
+            names that another one could be matched by; or the URL of such a file with its checksum,
+            see `keras_salnet.download.fetch`.
 
     Returns:
         Paths of the weights of `net` that were not filled.
 
     Raises:
         FileNotFoundError: there is no such source.
+        ConnectionError: it cannot be downloaded.
         ValueError: it cannot be read, or none of its convolutions fits.
     """
-    source = Path(source).expanduser()
+    source = local(source)
     if source.is_dir():
         source = source / "model.keras"
     if not source.is_file():
