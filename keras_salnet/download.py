@@ -85,7 +85,6 @@ def fetch(url, timeout=30):
                 if not path.is_file():  # now: another process may have brought it meanwhile
                     _download(address, sha256, part, timeout)
                     os.replace(part, path)
-                    _etag(part).unlink(missing_ok=True)
     except requests.RequestException as error:
         raise ConnectionError(
             f"{address}: cannot be downloaded: {_in_words(error, timeout)}. Try again later, or "
@@ -111,6 +110,7 @@ def _download(url, sha256, part, timeout):
         else:
             with part.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
+            _etag(part).unlink()
             if found == sha256:
                 return
             part.unlink()
