@@ -34,7 +34,8 @@ RUNS = Path("runs")
 
 # What commands take for a trained model.
 _SHIPPED = " or ".join(f"'{name}'" for name in SHIPPED)
-_MODELS = f"{_SHIPPED}, a run folder, a SavedModel, a .keras or .tflite file"
+_URL = "with its checksum: https://HOST/model.keras#sha256=HEX"
+_MODELS = f"{_SHIPPED}, a run folder, a SavedModel, a .keras or .tflite file, or its URL {_URL}"
 
 # For an option that is absent unless given.
 _OPTIONAL = {"default": argparse.SUPPRESS}
@@ -354,8 +355,9 @@ def _add_train(commands):
     )
     parser.add_argument(
         "--init",
-        metavar="NAME|RUN|FILE",
-        help=f"start from a whole model: {_SHIPPED}, a run folder, a .keras or .weights.h5 file",
+        metavar="NAME|RUN|FILE|URL",
+        help=f"start from a whole model: {_SHIPPED}, a run folder, a .keras or .weights.h5 file, "
+        f"or the URL of one, {_URL}",
         **_OPTIONAL,
     )
     parser.set_defaults(command=lambda arguments: _train(arguments, parser))

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
+from keras_salnet.download import local
 from keras_salnet.shipped import DEFAULT, SHIPPED, litert_file, shipped_recipe
 
 # Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
@@ -46,8 +47,9 @@ class Predictor:
         Args:
             path_or_name: ``"fast"`` or ``"accurate"``, which come with the package and need neither
                 TensorFlow nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
-                the folder of its versions: the newest is taken) or a ``.tflite`` file. What lies in
-                a run folder is fitted as that run was; anything else is stretched to its frame.
+                the folder of its versions: the newest is taken) or a ``.tflite`` file; or a file's
+                URL with its checksum, see `keras_salnet.download.fetch`. What lies in a run folder
+                is fitted as that run was; anything else is stretched to its frame.
             input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
                 multiples of what it divides by: 32 fit every model. None: each image's own size,
                 see `frame`.
@@ -57,6 +59,7 @@ class Predictor:
 
         Raises:
             FileNotFoundError: there is nothing of this name.
+            ConnectionError: it cannot be downloaded.
             ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
         """
         if path_or_name in SHIPPED:
@@ -64,7 +67,7 @@ class Predictor:
             if input_size is not None:
                 _check_input_size(path_or_name, input_size, model_size)
             return cls(infer, model_size, shipped_recipe(path_or_name).fit, path_or_name)
-        path = Path(path_or_name).expanduser()
+        path = local(path_or_name)
         if not path.exists():
             raise FileNotFoundError(
                 f"{path}: there is no such model; give {' or '.join(SHIPPED)}, a run folder, a "

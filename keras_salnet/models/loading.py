@@ -1,8 +1,8 @@
 """Saved models and weights."""
 
-from pathlib import Path
-
 import keras
+
+from keras_salnet.download import local
 
 # Registers the layers that saved models name: each does so when it is loaded.
 from keras_salnet.layers import *  # noqa: F403
@@ -13,7 +13,8 @@ def load_model(path_or_name):
     """Load a model of this package for Keras; works in a fresh process.
 
     Args:
-        path_or_name: a ``.keras`` file, or ``"fast"`` or ``"accurate"``, which come with the
+        path_or_name: a ``.keras`` file, or its URL with its checksum, see
+            `keras_salnet.download.fetch`; or ``"fast"`` or ``"accurate"``, which come with the
             package.
 
     Returns:
@@ -21,11 +22,12 @@ def load_model(path_or_name):
 
     Raises:
         FileNotFoundError: there is no such file.
+        ConnectionError: it cannot be downloaded.
         ValueError: it is not such a model.
     """
     if path_or_name in SHIPPED:
         return load_shipped(path_or_name)
-    path = Path(path_or_name)
+    path = local(path_or_name)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
@@ -77,13 +79,15 @@ def initialize_from(net, source):
         net: the model to fill; what finds no partner keeps its values.
         source: a shipped model's name, a run folder or a ``.keras`` file, whose weights are matched
             by path and shape; or a ``.weights.h5`` file, which fits the same architecture only: it
-            does not hold the names that another one could be matched by.
+            does not hold the names that another one could be matched by; or the URL of such a file
+            with its checksum, see `keras_salnet.download.fetch`.
 
     Returns:
         Paths of the weights of `net` that were not filled.
 
     Raises:
         FileNotFoundError: there is no such source.
+        ConnectionError: it cannot be downloaded.
         ValueError: it cannot be read, or none of its convolutions fits.
     """
     if source not in SHIPPED:
@@ -114,7 +118,7 @@ def initialize_from(net, source):
 
 
 def _weight_file(source):
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_dir():
         path = path / "model.keras"
     if not path.is_file():

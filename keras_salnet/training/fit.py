@@ -24,6 +24,7 @@ from keras_salnet import losses, models
 from keras_salnet.data.augmentation import draw_epoch
 from keras_salnet.data.datasets import load_dataset
 from keras_salnet.data.integrity import check, has_masks_only, no_progress
+from keras_salnet.download import is_url
 from keras_salnet.files import atomic, remove_drafts
 from keras_salnet.models.backbones import encoder_layers
 from keras_salnet.models.loading import initialize_from
@@ -108,7 +109,7 @@ def train(
     if devices.is_chief and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(f"{out}: is there already; give another --out.")
     if init is not None:
-        if init not in SHIPPED:
+        if init not in SHIPPED and not is_url(init):
             init = str(Path(init).expanduser().absolute())
         recipe = recipe.replace(backbone_weights=None)
     elif recipe.backbone_weights is None:
