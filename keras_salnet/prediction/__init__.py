@@ -1,0 +1,1 @@
+"""Predicting at length: videos and cameras, frame after frame."""
