@@ -192,8 +192,13 @@ def video_writer(out, time_base, rate, aspect=None):
     ending = out.suffix.lower()
     if ending not in _ENCODERS:
         raise ValueError(f"{out}: a video is written as {', '.join(_ENCODERS)}; name it so.")
-    # An MP4's or QuickTime's table of contents comes first, so that it plays while it is loaded.
-    options = {"movflags": "faststart"} if ending in (".mp4", ".mov") else {}
+    if ending in (".mp4", ".mov"):
+        # The table of contents comes first: it plays while it is loaded. The time before the first
+        # frame is counted by the movie's own clock, which otherwise knows milliseconds only.
+        clock = time_base.denominator * math.ceil(1000 / time_base.denominator)
+        options = {"movflags": "faststart", "movie_timescale": str(clock)}
+    else:  # sound that begins before 0, as a codec's first samples do, must not move the frames
+        options = {"avoid_negative_ts": "disabled"}
     try:
         with (
             atomic(out) as draft,
@@ -329,16 +334,25 @@ class _Frames:
         return None
 
     def __iter__(self):
-        last = None
+        for (frame, pts), (_, end) in itertools.pairwise(self._timed()):
+            yield _Frame(self._image(frame), pts, end - pts)
+
+    def _timed(self):
+        """The decoded frames with their times; at last None, with the time that the video ends."""
+        nominal = max(1, round(1 / (self.rate * self.time_base)))
+        last = -math.inf
         for frame in self._decoded:
-            duration = frame.duration or max(1, round(1 / (self.rate * self.time_base)))
             pts = self._end if frame.pts is None else frame.pts - self._start
-            if last is not None:  # some files give two frames one time; no container takes that
-                pts = max(pts, last + 1)
-            last, self._end = pts, pts + duration
+            # Some files give two frames one time, which no container takes.
+            last = pts = max(pts, last + 1)
+            self._end = pts + (frame.duration or nominal)
             self.count += 1
             self._damaged += frame.is_corrupt
-            yield _Frame(self._image(frame), pts, duration)
+            yield frame, pts
+        if self._stream.duration:  # better known than how long the last frame is shown
+            end = (self._stream.start_time or 0) + self._stream.duration - self._start
+            self._end = end if end > last else self._end
+        yield None, self._end
 
     def _decode(self):
         try:
