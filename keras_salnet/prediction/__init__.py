@@ -1,1 +1,1 @@
-"""Predictions for files: pictures, folders of any size, films and cameras."""
+"""Predictions for files: pictures, folders of any size, videos and cameras."""
