@@ -387,11 +387,14 @@ def _checked_dataset(data, skip_bad):
 
 
 def _progress(console):
-    """Function (items, title) → items that shows a bar while they are gone through."""
+    """Function (items, title, their number) → items that shows a bar while they are gone through.
+
+    Without the number, it is that of the items.
+    """
     from rich.progress import track
 
-    return lambda items, title: track(
-        items, title, console=console, transient=True, disable=not console.is_terminal
+    return lambda items, title, total=None: track(
+        items, title, total, console=console, transient=True, disable=not console.is_terminal
     )
 
 
@@ -685,11 +688,11 @@ def _add_predict(commands):
         commands,
         "predict",
         _predict,
-        "Draw where people look in images, films, or before a camera. What is there already is "
+        "Draw where people look in images, videos, or before a camera. What is there already is "
         "left as it is: run again, a job goes on where it was.",
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="IMAGE|FILM|FOLDER", help="files, or folders of images"
+        "inputs", nargs="*", metavar="IMAGE|VIDEO|FOLDER", help="files, or folders of images"
     )
     parser.add_argument(
         "--model",
@@ -705,7 +708,7 @@ def _add_predict(commands):
         "'maps/{folder}/{name}.png'",
     )
     drawing = parser.add_argument_group(
-        "what is drawn", "By default the map and the overlay; of films the overlay."
+        "what is drawn", "By default the map and the overlay; of videos the overlay."
     )
     for kind, help in (
         ("map", "the map: white, or the colour map's end, where most people look"),
@@ -755,22 +758,22 @@ def _add_predict(commands):
         help="only the I-th of N parts of the images, for N machines",
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
-    film = parser.add_argument_group("films and cameras")
-    film.add_argument(
+    video = parser.add_argument_group("videos and cameras")
+    video.add_argument(
         "--camera",
         metavar="NUMBER|URL",
-        help="take a camera's pictures, 0 for the first; show them, or record them to --out FILM",
+        help="take a camera's pictures, 0 for the first; show them, or record them to --out VIDEO",
         **_OPTIONAL,
     )
-    film.add_argument(
+    video.add_argument(
         "--seconds", type=_seconds, metavar="S", help="of a camera: end after them", **_OPTIONAL
     )
-    film.add_argument(
+    video.add_argument(
         "--smoothing",
         type=_seconds,
         default=0.0,
         metavar="S",
-        help="mean of the maps over about so many seconds, for calmer films",
+        help="mean of the maps over about so many seconds, for calmer videos",
     )
     parser.set_defaults(command=lambda arguments: _predict(arguments, parser.error))
 
@@ -800,7 +803,7 @@ def _shard(text):
 def _predict(arguments, misused):
     given = vars(arguments)
     if bool(arguments.inputs) == ("camera" in given):
-        misused("name images, films or folders, or give --camera")
+        misused("name images, videos or folders, or give --camera")
 
     predictor = _load_predictor(arguments.model, **_among(given, "input_size"))
     drawing = _among(given, "colormap", "threshold")
@@ -809,10 +812,10 @@ def _predict(arguments, misused):
         return
     from keras_salnet.prediction.video import is_video
 
-    films = [path for path in map(Path, arguments.inputs) if is_video(path)]
+    videos = [path for path in map(Path, arguments.inputs) if is_video(path)]
     images = [path for path in map(Path, arguments.inputs) if not is_video(path)]
-    for film in films:
-        _predict_film(film, given, predictor, drawing, several=len(arguments.inputs) > 1)
+    for video in videos:
+        _predict_video(video, given, predictor, drawing, several=len(arguments.inputs) > 1)
     if images:
         _predict_images(images, given, predictor, drawing)
 
@@ -867,39 +870,40 @@ def _attention_drawer(model, predictor):
     return draw
 
 
-def _film_drawing(given, drawing):
-    """How a film is drawn, which is in one way; maps in files of their own are for images."""
+def _video_drawing(given, drawing):
+    """How a video is drawn, which is in one way; maps in files of their own are for images."""
     from keras_salnet.prediction.drawing import Drawing
 
     kinds = given.get("kinds", ["overlay"])
     if len(kinds) > 1 or given["npy"] or given["show_attention"] or given["shard"] != (1, 1):
         raise ValueError(
-            "of a film there is one kind of picture; --npy, --show-attention and --shard are for "
+            "of a video there is one kind of picture; --npy, --show-attention and --shard are for "
             "images."
         )
     return Drawing(kinds[0], **drawing)
 
 
-def _predict_film(film, given, predictor, drawing, several):
+def _predict_video(video, given, predictor, drawing, several):
     from rich.console import Console
 
     from keras_salnet.prediction.outputs import Found, Outputs
     from keras_salnet.prediction.video import predict_video
 
-    draw = _film_drawing(given, drawing)
+    draw = _video_drawing(given, drawing)
     outputs = Outputs(given["out"], ".mp4")
     outputs.check([draw.kind], several)
-    target = outputs.path(Found(film), draw.kind)
+    target = outputs.path(Found(video), draw.kind)
     if target.exists() and not given["force"]:
         print(f"{target}: is there already (--force replaces it)")
         return
-    track = _progress(Console(stderr=True))
-    frames = predict_video(predictor, film, target, draw, smoothing=given["smoothing"], track=track)
+    options = {"smoothing": given["smoothing"], "track": _progress(Console(stderr=True))}
+    frames = predict_video(predictor, video, target, draw, **options)
     print(f"{frames} frames predicted by {predictor.name}: {target}")
 
 
 def _predict_camera(given, predictor, drawing):
-    from keras_salnet.prediction.video import is_video, predict_camera
+    from keras_salnet.prediction.camera import predict_camera
+    from keras_salnet.prediction.video import is_video
 
     out = Path(given["out"]) if is_video(given["out"]) else None
     if out is not None and out.exists() and not given["force"]:
@@ -908,7 +912,7 @@ def _predict_camera(given, predictor, drawing):
     predict_camera(
         predictor,
         int(camera) if camera.isdecimal() else camera,
-        _film_drawing(given, drawing),
+        _video_drawing(given, drawing),
         out=out,
         smoothing=given["smoothing"],
         seconds=given.get("seconds"),

@@ -71,13 +71,13 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
         out: path of the video to write, which must end in ``.mp4``, ``.mov``, ``.mkv`` or
             ``.webm``; one that exists is replaced.
         draw: function (image (H, W, 3) uint8 RGB, saliency (H, W) float32, its maximum 1) →
-            picture (H', W', 3) uint8 RGB of one size for all frames, such as
+            picture (H', W', 3) uint8 RGB, or (H', W') grey, of one size for all frames, such as
             `keras_salnet.visualize.overlay`.
         smoothing: seconds, the time constant of an exponential moving average of the densities
             over time, so that the map does not flicker: what was seen that long ago has 1/e of its
             weight, whatever the frame rate. 0: every frame for itself. Scene cuts do not reset it.
         batch_size: frames that are predicted together.
-        track: function (iterable of frames, their number or None where unknown, title) → the same
+        track: function (iterable of frames, title, their number or None where unknown) → the same
             iterable, which shows the progress. The number is what the file announces.
 
     Returns:
@@ -108,7 +108,7 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
         frames = _Frames(av, seen, source, start)
         with video_writer(out, frames.time_base, frames.rate, frames.aspect) as writer:
             audio = _Audio(av, heard, source, start, writer)
-            shown = frames if track is None else track(frames, frames.total, source.name)
+            shown = frames if track is None else track(frames, source.name, frames.total)
             for batch in _batches(shown, batch_size):
                 maps = predictor.batch([frame.image for frame in batch])
                 for frame, saliency in zip(batch, maps, strict=True):
@@ -236,7 +236,7 @@ class VideoWriter:
         """Write a frame.
 
         Args:
-            picture: (H, W, 3) uint8 RGB, as large as those before it.
+            picture: (H, W, 3) uint8 RGB, or (H, W) grey, as large as those before it.
             pts: int, its time in `time_base`, later than those before it.
             duration: int, how long it is shown, in `time_base`.
 
@@ -244,6 +244,8 @@ class VideoWriter:
             ValueError: it is no such picture.
         """
         picture = np.asarray(picture)
+        if picture.ndim == 2:
+            picture = np.repeat(picture[..., None], 3, axis=2)
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
                 f"draw must return (H, W, 3) uint8, not {picture.shape} {picture.dtype}."

@@ -4,12 +4,13 @@ import itertools
 import sys
 import weakref
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from keras_salnet import Predictor
+from keras_salnet import Predictor, cli
 from keras_salnet.prediction.video import Smoothing, is_video, predict_video
 
 av = pytest.importorskip("av", reason="PyAV, the extra [video], is not installed")
@@ -180,7 +181,7 @@ def test_progress_knows_the_number_of_frames(predictor, tmp_path):
     source = make_clip(tmp_path / "a.mp4", sounds=0)
     shown = []
 
-    def track(items, total, title):
+    def track(items, title, total):
         shown.extend((total, title))
         for item in items:
             shown.append("frame")
@@ -204,7 +205,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         sizes.append(len(images))
         return brightness(images)
 
-    def track(items, total, title):
+    def track(items, title, total):
         for item in items:
             image = item.image.view(Image)
             alive[len(most)] = image
@@ -581,3 +582,28 @@ def test_pyav_is_asked_for_when_it_is_needed(predictor, tmp_path, monkeypatch, r
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "keras-salnet\[video\]"'):
         predict_video(predictor, tmp_path / "a.mp4", tmp_path / "b.mp4", as_is)
+
+
+# The command
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "a.mp4", TIMES[:6])
+    assert cli.main(["predict", "a.mp4", "--out", "heat.mp4"]) == 0
+    assert "6 frames predicted by model: heat.mp4" in capsys.readouterr().out
+    assert len(frames("heat.mp4")[0]) == 6
+    before = Path("heat.mp4").read_bytes()
+    assert cli.main(["predict", "a.mp4", "--out", "heat.mp4"]) == 0
+    assert "--force" in capsys.readouterr().out
+    assert Path("heat.mp4").read_bytes() == before
+    assert cli.main(["predict", "a.mp4", "--map", "--smoothing", "0.2"]) == 0
+    assert len(frames("predictions/a_saliency.mp4")[0]) == 6
+    for wrong in (["--npy"], ["--map", "--overlay"], ["--shard", "1/2"], ["--colormap", "rainbow"]):
+        assert cli.main(["predict", "a.mp4", "--out", "b.mp4", *wrong]) == 1
+    assert not Path("b.mp4").exists()
+    assert cli.main(["predict", "--camera", "a.mp4", "--out", "seen.mp4"]) == 0
+    assert frames("seen.mp4")[0]
+    assert cli.main(["predict", "--camera", "a.mp4", "--out", "seen.mp4"]) == 1
+    assert "--force" in capsys.readouterr().err
