@@ -149,6 +149,15 @@ def test_a_file_comes_once(server, cache, caplog):
     assert len(server.seen) == 1
 
 
+def test_what_is_there_is_only_read(cache, monkeypatch):
+    """The cache may be one that others filled, and read-only."""
+    place(cache).mkdir(parents=True)
+    (place(cache) / "a.keras").write_bytes(BODY)
+    monkeypatch.setattr(download, "filelock", None)
+    url = f"http://nowhere.invalid/a.keras#sha256={place(cache).name}"
+    assert fetch(url) == place(cache) / "a.keras"
+
+
 def test_capital_digits_are_the_same(server, cache):
     url, _, digits = url_of(server).rpartition("=")
     assert fetch(f"{url}={digits.upper()}") == place(cache) / "tiny.keras"
