@@ -553,7 +553,8 @@ def _newest_run():
 def _load_predictor(model, **options):
     from keras_salnet.predictor import Predictor
 
-    if model not in SHIPPED and Path(model).suffix != ".tflite":  # which need no Keras
+    file = str(model).partition("#")[0]  # of a URL, what comes before its checksum
+    if model not in SHIPPED and not file.endswith(".tflite"):  # which need no Keras
         _start_keras()
     with _silence():
         return Predictor.load(model, **options)
@@ -922,16 +923,16 @@ def _predict_camera(given, predictor, drawing):
 
 
 def _load_layers(model):
-    """The Keras model, which has its layers, of a run, a file or a shipped name."""
+    """The Keras model, which has its layers."""
+    _start_keras()
     from keras_salnet.models import load_model
 
-    file = Path(model) / "model.keras" if Path(model).is_dir() else Path(model)
-    if model not in SHIPPED and file.suffix != ".keras":
+    try:
+        return load_model(model)
+    except (FileNotFoundError, ValueError) as error:
         raise ValueError(
-            f"{model}: --show-attention takes a run folder, a .keras file or a shipped model."
-        )
-    _start_keras()
-    return load_model(model if model in SHIPPED else file)
+            f"--show-attention takes a run folder, a .keras file or a shipped model: {error}"
+        ) from error
 
 
 def _add_export(commands):

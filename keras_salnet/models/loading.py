@@ -13,7 +13,7 @@ def load_model(path_or_name):
     """Load a model of this package for Keras; works in a fresh process.
 
     Args:
-        path_or_name: a ``.keras`` file, or its URL with its checksum, see
+        path_or_name: a run folder, a ``.keras`` file, or its URL with its checksum, see
             `keras_salnet.download.fetch`; or ``"fast"`` or ``"accurate"``, which come with the
             package.
 
@@ -28,6 +28,8 @@ def load_model(path_or_name):
     if path_or_name in SHIPPED:
         return load_shipped(path_or_name)
     path = local(path_or_name)
+    if path.is_dir():
+        path = path / "model.keras"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file.")
     try:
