@@ -226,6 +226,7 @@ class VideoWriter:
         self._stream.bit_rate = 0  # the quality (crf) decides
         context = self._stream.codec_context
         context.time_base = time_base
+        context.flags |= av.codec.context.Flags.frame_duration  # else the mean rate gives the last
         context.pix_fmt = "yuv420p"  # what every player knows
         context.color_range = _LIMITED_RANGE
         context.colorspace = context.color_primaries = context.color_trc = _BT709
