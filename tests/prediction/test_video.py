@@ -203,7 +203,7 @@ def test_progress_knows_the_number_of_frames(predictor, tmp_path):
     predict_video(predictor, source, tmp_path / "b.mp4", as_is, track=track)
     assert shown == [len(TIMES), "a.mp4", *["frame"] * len(TIMES)]
     shown.clear()
-    source = make_clip(tmp_path / "a.mkv", sounds=0)  # tells its duration alone
+    source = make_clip(tmp_path / "a.mkv", sounds=0)  # which does not say it
     predict_video(predictor, source, tmp_path / "b.mp4", as_is, track=track)
     assert shown[0] == len(TIMES)
 
