@@ -61,8 +61,8 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
     What is written has as many frames as were decoded, at the same times (a Matroska or WebM file
     stores them in milliseconds), in H.264 or, as ``.webm``, VP9, and every audio stream: copied as
     it is, or re-encoded where the container does not take it. Frames are turned as the video's
-    rotation says; the shape of their pixels is kept. Sides of an odd length are made even, as the
-    codecs ask for, by repeating the last row or column. Subtitles and chapters are left out. One
+    rotation says; the shape of their pixels is kept. Sides of an odd length are made even, as H.264
+    asks for, by repeating the last row or column. Subtitles and chapters are left out. One
     batch is held in memory at a time. The file appears under its name when it is complete.
 
     Args:
@@ -77,8 +77,8 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
             over time, so that the map does not flicker: what was seen that long ago has 1/e of its
             weight, whatever the frame rate. 0: every frame for itself. Scene cuts do not reset it.
         batch_size: frames that are predicted together.
-        track: function (iterable of frames, title, their number or None where unknown) → the same
-            iterable, which shows the progress. The number is what the file announces.
+        track: function (iterable of frames, title, their number) → the same iterable, which shows
+            the progress. The number is what the file lists; some may fail to be decoded.
 
     Returns:
         int, the number of frames.
@@ -116,7 +116,7 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
                     writer.write(draw(frame.image, smooth(saliency, time)), *frame[1:])
                 audio.copy(until=time)
             audio.copy(until=math.inf)
-            frames.check_end(audio.end)
+            frames.tell_losses()
     return frames.count
 
 
@@ -226,6 +226,7 @@ class VideoWriter:
         self._stream.bit_rate = 0  # the quality (crf) decides
         context = self._stream.codec_context
         context.time_base = time_base
+        context.flags |= av.codec.context.Flags.frame_duration  # else the mean rate gives the last
         context.pix_fmt = "yuv420p"  # what every player knows
         context.color_range = _LIMITED_RANGE
         context.colorspace = context.color_primaries = context.color_trc = _BT709
@@ -303,7 +304,8 @@ class _Frames:
     def __init__(self, av, container, source, start):
         self._av, self._container, self._source = av, container, source
         self._stream = _video_stream(container, source)
-        self._check_length()
+        self._check_table()
+        self.total = self._stream.frames or self._count()
         self._stream.thread_type = "AUTO"
         self._reformatter = av.video.reformatter.VideoReformatter()
         self.time_base = self._stream.time_base
@@ -323,17 +325,6 @@ class _Frames:
             self.aspect = 1 / self.aspect
         if first.color_trc in _HDR:
             _log.warning("%s: HDR video; it is drawn without tone mapping, and pale.", source)
-
-    @property
-    def total(self):
-        """What the file announces, or its duration tells; None where it does neither."""
-        if self._stream.frames:
-            return self._stream.frames
-        if self._stream.duration:
-            return max(1, round(self._stream.duration * self.time_base * self.rate))
-        if self._container.duration:
-            return max(1, round(self._container.duration / _MICROSECONDS * self.rate))
-        return None
 
     def __iter__(self):
         for (frame, pts), (_, end) in itertools.pairwise(self._timed()):
@@ -375,29 +366,45 @@ class _Frames:
         )
         return _upright(rgb.to_ndarray(), _display_matrix(frame))
 
-    def _check_length(self):
+    def _check_table(self):
         """Refuse a file that ends before the last of what its table of contents lists."""
         size = self._source.stat().st_size
         for stream in self._container.streams:
             if any(entry.pos + entry.size > size for entry in stream.index_entries):
                 raise ValueError(f"{self._source}: is cut off; {_REPAIR}")
 
-    def check_end(self, audio_end):
-        """Tell what is missing, now that all has been read; `audio_end` in seconds."""
-        announced = (self._container.duration or 0) / _MICROSECONDS
-        end = max(float(self._end * self.time_base), audio_end)
-        # These formats tell how long they are in their first bytes and have no table that must be
-        # there; a subtitle may outlast both, by no more than this.
-        if self._container.format.name in ("matroska,webm", "avi") and end < announced - 1:
-            raise ValueError(
-                f"{self._source}: is cut off: it ends after {end:.2f} of {announced:.2f} s; "
-                f"{_REPAIR}"
-            )
-        if self._stream.frames > self.count:
+    def _count(self):
+        """Read through a file without a table, which takes little: how many frames there are.
+
+        Raises:
+            ValueError: it ends long before the time that its first bytes announce.
+        """
+        count, end = 0, 0.0
+        with _open(self._av, self._source) as container:
+            try:
+                for packet in container.demux():
+                    count += packet.size > 0 and packet.stream.index == self._stream.index
+                    if packet.dts is not None:
+                        end = max(end, (packet.dts + (packet.duration or 0)) * packet.time_base)
+            except self._av.FFmpegError as error:
+                raise ValueError(
+                    f"{self._source}: cannot be read to its end: {error.strerror}; {_REPAIR}"
+                ) from error
+            announced = (container.duration or 0) / _MICROSECONDS
+            if container.format.name == "matroska,webm" and end < announced - 1:
+                raise ValueError(
+                    f"{self._source}: is cut off after {float(end):.2f} of {announced:.2f} s; "
+                    f"{_REPAIR}"
+                )
+        return count
+
+    def tell_losses(self):
+        """Warn of frames that are missing, now that all have been read."""
+        if self.total > self.count:
             _log.warning(
                 "%s: lists %d frames, of which %d can be decoded; the others are damaged or cut "
                 "out by an edit.",
-                *(self._source, self._stream.frames, self.count),
+                *(self._source, self.total, self.count),
             )
         if self._damaged:
             _log.warning("%s: %d frames are damaged in part.", self._source, self._damaged)
@@ -414,7 +421,7 @@ class _Audio:
             if target is not None:
                 self._targets[stream] = target
         self._packets = container.demux(*self._targets) if self._targets else iter(())
-        self.end = 0.0  # in seconds, of what was copied
+        self._end = 0.0  # in seconds, of what was copied
 
     def _add(self, stream):
         """The stream to write it as; None where it cannot be read."""
@@ -438,6 +445,8 @@ class _Audio:
         for packet in self._read():
             target = self._targets[packet.stream]
             shift = round(self._start / packet.time_base)
+            if packet.dts is not None:
+                self._end = float((packet.dts + (packet.duration or 0) - shift) * packet.time_base)
             if target.codec_context.is_encoder:
                 self._writer.container.mux(self._encoded(packet, target, shift))
             elif packet.dts is not None:  # the last one of a stream is empty
@@ -445,10 +454,8 @@ class _Audio:
                 packet.pts = packet.dts if packet.pts is None else packet.pts - shift
                 packet.stream = target
                 self._writer.container.mux(packet)
-            if packet.dts is not None:
-                self.end = float((packet.dts + (packet.duration or 0)) * packet.time_base)
-                if self.end > until:
-                    break
+            if self._end > until:
+                break
 
     def _read(self):
         while True:
@@ -476,7 +483,7 @@ class _Audio:
 
     def _damage(self, error):
         return ValueError(
-            f"{self._source}: the sound is damaged {self.end:.2f} s after its start: "
+            f"{self._source}: the sound is damaged {self._end:.2f} s after its start: "
             f"{error.strerror}; {_REPAIR}"
         )
 

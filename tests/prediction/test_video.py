@@ -56,6 +56,7 @@ def make_clip(
     sounds=1,
     time_base=None,
     start=0,
+    last=1 / 30,
     pix_fmt="yuv420p",
     prepare=lambda stream: None,
 ):
@@ -80,7 +81,7 @@ def make_clip(
             if not isinstance(frame, av.VideoFrame):
                 frame = av.VideoFrame.from_ndarray(frame)
             frame.pts = round((start + time) / time_base)
-            following = times[i + 1] if i + 1 < len(times) else time + 1 / 30
+            following = times[i + 1] if i + 1 < len(times) else time + last
             frame.time_base, frame.duration = time_base, round((following - time) / time_base)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
@@ -146,6 +147,19 @@ def test_every_frame_keeps_its_time(predictor, tmp_path, times, source, out):
             assert container.streams.video[0].frames == len(TIMES)
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_the_last_frame_is_shown_as_long(predictor, tmp_path, ending):
+    def prepare(stream):
+        stream.codec_context.max_b_frames = 0
+        stream.codec_context.flags |= av.codec.context.Flags.frame_duration
+
+    source = make_clip(tmp_path / "a.mp4", UNEVEN, sounds=0, last=0.7, prepare=prepare)
+    out = tmp_path / f"b{ending}"
+    predict_video(predictor, source, out, as_is)
+    with av.open(str(out)) as container:
+        assert container.duration / 1e6 == pytest.approx(UNEVEN[-1] + 0.7, abs=2e-3)
+
+
 def test_the_map_is_that_of_its_frame(predictor, tmp_path):
     source = make_clip(tmp_path / "a.mp4", sounds=0)
     _, pictures = frames(source)
@@ -190,7 +204,7 @@ def test_progress_knows_the_number_of_frames(predictor, tmp_path):
     predict_video(predictor, source, tmp_path / "b.mp4", as_is, track=track)
     assert shown == [len(TIMES), "a.mp4", *["frame"] * len(TIMES)]
     shown.clear()
-    source = make_clip(tmp_path / "a.mkv", sounds=0)  # tells its duration alone
+    source = make_clip(tmp_path / "a.mkv", sounds=0)  # which does not say it
     predict_video(predictor, source, tmp_path / "b.mp4", as_is, track=track)
     assert shown[0] == len(TIMES)
 
@@ -343,7 +357,9 @@ def test_odd_sides_are_made_even(predictor, tmp_path, out):
     (_, before), (_, after) = frames(source), frames(tmp_path / out)
     for old, new in zip(before, after, strict=True):
         assert new.shape == (50, 64, 3)
-        assert np.abs(new[:49, :63] - old.astype(int)).mean() < 3
+        assert np.abs(new - np.pad(old, ((0, 1), (0, 1), (0, 0)), "edge").astype(int)).mean() < 3
+        assert np.abs(new[-1] - new[-2].astype(int)).mean() < 3
+        assert np.abs(new[:, -1] - new[:, -2].astype(int)).mean() < 3
 
 
 def grey_yuv(level, full, colorspace, size=SIZE):
@@ -412,25 +428,38 @@ def test_colours_are_read_as_they_are_meant(predictor, tmp_path, colorspace, hei
     np.testing.assert_allclose(seen[0].mean(axis=(0, 1)), rgb, atol=3)
 
 
-def test_a_picture_that_changes_its_size_is_scaled(predictor, tmp_path):
-    source = tmp_path / "a.mkv"
-    with av.open(str(source), "w") as container:
+def make_pictures(path, sizes, times):
+    """Write JPEGs as a video, of any sizes and times in milliseconds."""
+    time_base = Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
-        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for i, size in enumerate([(64, 96), (128, 192)]):
+        stream.height, stream.width, stream.pix_fmt = *sizes[0], "yuvj420p"
+        stream.codec_context.time_base = time_base
+        for i, (size, time) in enumerate(zip(sizes, times, strict=True)):
             encoder = av.CodecContext.create("mjpeg", "w")
             encoder.height, encoder.width, encoder.pix_fmt = *size, "yuvj420p"
-            encoder.time_base = Fraction(1, 1000)
+            encoder.time_base = time_base
             frame = av.VideoFrame.from_ndarray(corners(size, i))
-            frame.pts, frame.time_base = 100 * i, Fraction(1, 1000)
+            frame.pts, frame.time_base = time, time_base
             for packet in [*encoder.encode(frame), *encoder.encode(None)]:
                 packet.stream = stream
                 container.mux(packet)
+    return path
+
+
+def test_a_picture_that_changes_its_size_is_scaled(predictor, tmp_path):
+    source = make_pictures(tmp_path / "a.mkv", [(64, 96), (128, 192)], [0, 100])
     assert predict_video(predictor, source, tmp_path / "b.mp4", as_is) == 2
     _, pictures = frames(tmp_path / "b.mp4")
     for picture in pictures:
         assert np.abs(picture - corners(SIZE, 0).astype(int)).mean() < 8
+
+
+def test_frames_of_one_time_are_all_kept(predictor, tmp_path):
+    source = make_pictures(tmp_path / "a.mkv", [SIZE] * 4, [0, 100, 100, 200])
+    assert predict_video(predictor, source, tmp_path / "b.mp4", as_is) == 4
+    times, _ = frames(tmp_path / "b.mp4")
+    assert [time * 1000 for time, _ in times] == [0, 100, 101, 200]
 
 
 # Smoothing
@@ -527,10 +556,10 @@ def test_damage_in_the_middle_is_told_with_its_time(predictor, tmp_path):
         prepare=lambda stream: setattr(stream.codec_context, "gop_size", 10),
     )
     with av.open(str(source)) as container:
-        entries = list(container.streams.video[0].index_entries)
+        entries = [(entry.pos, entry.size) for entry in container.streams.video[0].index_entries]
     data = bytearray(source.read_bytes())
-    for entry in entries[45:48]:
-        data[entry.pos : entry.pos + entry.size] = b"\xff" * entry.size
+    for place, size in entries[45:48]:
+        data[place : place + size] = b"\xff" * size
     source.write_bytes(data)
     fails(predictor, source, ValueError, r"a\.mp4: is damaged 1\.\d\d s after its start.*ffmpeg")
 
