@@ -236,6 +236,7 @@ def _load_tflite(path):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()  # else the first image would wait for it
     run = interpreter.get_signature_runner("serving_default")
     shape = run.get_input_details()["image"]["shape"]
 
