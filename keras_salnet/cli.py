@@ -1005,7 +1005,7 @@ def _models(arguments):
         height, width = RECIPES[name].input_size
         table.add_row(name, f"{entry.parameters:,}", f"{height}x{width}", entry.source)
     Console(highlight=False).print(table)
-    print(f"Trained ones come with the package: {_SHIPPED}; see keras-salnet predict.")
+    print(f"Trained, in the package: {_SHIPPED} (keras-salnet predict)")
 
 
 def _add_datasets(commands):
