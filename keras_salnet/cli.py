@@ -105,25 +105,26 @@ def _start_keras(backend=None):
         _import_tensorflow_quietly()
 
 
+def _import_tensorflow_quietly():
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _without_stderr():
+        tensorflow = importlib.import_module("tensorflow")
+    tensorflow.get_logger().setLevel("ERROR")  # it takes many models for one that is traced anew
+
+
 @contextlib.contextmanager
-def _silence():
-    """TensorFlow and LiteRT begin with lines that no setting of their own silences."""
+def _without_stderr():
+    """For libraries that write there what nobody asked for; their errors reach us as exceptions."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-def _import_tensorflow_quietly():
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors reach us as exceptions
-    with _silence():
-        tensorflow = importlib.import_module("tensorflow")
-    tensorflow.get_logger().setLevel("ERROR")  # it takes many models for one that is traced anew
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def _parser():
@@ -554,9 +555,9 @@ def _load_predictor(model, **options):
     from keras_salnet.predictor import Predictor
 
     file = str(model).partition("#")[0]  # of a URL, what comes before its checksum
-    if model not in SHIPPED and not file.endswith(".tflite"):  # which need no Keras
+    if model not in SHIPPED and not file.endswith((".tflite", ".onnx")):  # which need no Keras
         _start_keras()
-    with _silence():
+    with _without_stderr():
         return Predictor.load(model, **options)
 
 
@@ -935,51 +936,157 @@ def _load_layers(model):
         ) from error
 
 
+_EXPORTS = {  # the format's ending; None of a folder
+    "tflite": ".tflite",
+    "savedmodel": None,
+    "onnx": ".onnx",
+    "openvino": None,
+    "keras": ".keras",
+    "weights": ".weights.h5",
+}
+# The mean CC to Keras that an export must reach, where it is another than this.
+_LEAST_CC = 0.999
+_LEAST_CC_OF = {"dynamic": 0.99, "int8": 0.99}
+_CHECKED_IMAGES = 8
+_MEASURED_IMAGES = 128
+
+
 def _add_export(commands):
     parser = _add_command(
-        commands, "export", _export, "Export a trained model anew, for other runtimes."
+        commands,
+        "export",
+        _export,
+        "Export a trained model anew, for other runtimes, and check what it predicts.",
     )
     _add_model_argument(parser, "model", nargs="?", **_OPTIONAL)
-    parser.add_argument(
-        "--format", choices=["savedmodel", "tflite"], default="tflite", help="what to write"
-    )
+    parser.add_argument("--format", choices=_EXPORTS, default="tflite", help="what to write")
     parser.add_argument(
         "--quantize",
-        choices=["none", "dynamic"],
+        choices=["none", "fp16", "dynamic", "int8"],
         default="none",
-        help="of tflite: 'dynamic' stores 8-bit weights, a quarter of the size",
+        help="of tflite: weights of 16 bits (fp16) or of 8 (dynamic), or weights and activations "
+        "of 8 (int8), whose ranges are measured on training images",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="PATH", help="file, or folder of a SavedModel"
+        "--data",
+        metavar="NAME|FOLDER|TOML",
+        help="dataset whose images int8 is measured and the export checked on (default: what the "
+        "run was trained on)",
+        **_OPTIONAL,
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what int8 draws from the images"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="file, or folder of a SavedModel or of OpenVINO",
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
 
 
 def _export(arguments):
-    model = Path(vars(arguments).get("model") or _newest_run())
-    if arguments.quantize != "none" and arguments.format != "tflite":
-        raise ValueError("--quantize is for --format tflite.")
-    if arguments.out.exists() and not arguments.force:
-        raise FileExistsError(f"{arguments.out}: is there already; give --force to replace it.")
-    if arguments.out.is_dir() and not (arguments.out / "saved_model.pb").is_file():
-        raise FileExistsError(f"{arguments.out}: is a folder of other things; nothing is replaced.")
-
-    if not util.find_spec("tensorflow"):
+    model, out = vars(arguments).get("model") or str(_newest_run()), arguments.out
+    _check_target(arguments)
+    if arguments.format in ("keras", "weights"):
+        _start_keras()
+    elif not util.find_spec("tensorflow"):
         raise ModuleNotFoundError(
             f"the export as {arguments.format} needs TensorFlow; run it where that is installed."
         )
-    _start_keras("tensorflow")
-    from keras_salnet.export import export_savedmodel, export_tflite
+    else:
+        _start_keras("tensorflow")
+
+    from keras_salnet.files import atomic
     from keras_salnet.models import load_model
+    from keras_salnet.models.loading import in_float32
+
+    net = in_float32(load_model(model))
+    with atomic(out) as draft:
+        if arguments.format == "keras":
+            net.save(draft)
+        elif arguments.format == "weights":
+            net.save_weights(draft)
+        else:
+            with _without_stderr():
+                _export_checked(net, model, draft, arguments)
+    print(f"Exported: {out} ({_megabytes(out):.1f} MB)")
+
+
+def _check_target(arguments):
+    out, ending = arguments.out, _EXPORTS[arguments.format]
+    if arguments.quantize != "none" and arguments.format != "tflite":
+        raise ValueError("--quantize is for --format tflite.")
+    if ending and not out.name.endswith(ending):
+        raise ValueError(f"--out {out}: a file of --format {arguments.format} ends in {ending}.")
+    if out.exists() and not arguments.force:
+        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
+    contents = {"savedmodel": "saved_model.pb", "openvino": "model.xml"}.get(arguments.format)
+    if out.is_dir() and not (contents and (out / contents).is_file()):
+        raise FileExistsError(f"{out}: is a folder of other things; nothing is replaced.")
+
+
+def _export_checked(net, model, out, arguments):
+    """Write what another runtime takes, and see that it predicts as Keras does."""
+    from keras_salnet import export
+    from keras_salnet.data import popout
+    from keras_salnet.export.tflite import representative_images
+    from keras_salnet.models.loading import fixed_frame
     from keras_salnet.predictor import run_config
 
-    net = load_model(model / "model.keras" if model.is_dir() else model)
-    if arguments.format == "tflite":
-        export_tflite(net, arguments.out, arguments.quantize)
+    run, config = (None, {}) if model in SHIPPED else run_config(model)
+    fit, name = (config["recipe"]["fit"], run.name) if run else ("stretch", Path(model).stem)
+    dataset = _dataset_of_export(vars(arguments), config, model)
+    if arguments.format == "savedmodel":
+        export.export_savedmodel(net, out, fit)
+    elif arguments.format == "onnx":
+        export.export_onnx(net, out, fit, name)
+    elif arguments.format == "openvino":
+        export.export_openvino(net, out, fit, name)
     else:
-        run, config = run_config(model)
-        export_savedmodel(net, arguments.out, config["recipe"]["fit"] if run else "stretch")
-    print(f"Exported: {arguments.out}")
+        images = None
+        if arguments.quantize == "int8":
+            frame = fixed_frame(net)
+            images = representative_images(dataset, frame, fit, _MEASURED_IMAGES, arguments.seed)
+        export.export_tflite(net, out, arguments.quantize, images, fit, name)
+
+    if dataset is None:
+        images = [popout.draw(2, index)[0] for index in range(_CHECKED_IMAGES)]
+    else:
+        samples = dataset[dataset.held_out]
+        images = [sample.image for sample in samples[:: -(-len(samples) // _CHECKED_IMAGES)]]
+    least = _LEAST_CC_OF.get(arguments.quantize, _LEAST_CC)
+    scores = export.check_export(out, net, images, fit, least)
+    print(
+        f"Checked: on {len(images)} images of {dataset.name if dataset else 'popout'} it predicts "
+        f"as Keras does, to a mean CC of {sum(scores) / len(scores):.5f} (lowest "
+        f"{min(scores):.5f})"
+    )
+
+
+def _dataset_of_export(given, config, model):
+    """The dataset that was named, or that of the run, or None where that is not at hand."""
+    from keras_salnet.data import load_dataset
+
+    if "data" in given:
+        return load_dataset(given["data"])
+    try:
+        if "data" not in config:
+            raise ValueError(f"{model}: is of no run, so that its data is not known")
+        return load_dataset(config["data"])
+    except (OSError, ValueError) as error:
+        if given["quantize"] == "int8":
+            raise ValueError(
+                f"--quantize int8 measures on images; name some by --data ({error})"
+            ) from None
+        return None
+
+
+def _megabytes(path):
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
 
 
 def _add_models(commands):

@@ -9,7 +9,8 @@ import numpy as np
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
 from keras_salnet.download import local
-from keras_salnet.shipped import DEFAULT, SHIPPED, litert_file, shipped_recipe
+from keras_salnet.metadata import KEY, read_tflite_metadata
+from keras_salnet.shipped import DEFAULT, SHIPPED, litert_file
 
 # Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
 # side at most, and every side a multiple of what the models divide by.
@@ -47,9 +48,10 @@ class Predictor:
         Args:
             path_or_name: ``"fast"`` or ``"accurate"``, which come with the package and need neither
                 TensorFlow nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
-                the folder of its versions: the newest is taken) or a ``.tflite`` file; or a file's
-                URL with its checksum, see `keras_salnet.download.fetch`. What lies in a run folder
-                is fitted as that run was; anything else is stretched to its frame.
+                the folder of its versions: the newest is taken), a ``.tflite`` or ``.onnx`` file,
+                or an exported OpenVINO folder; or a file's URL with its checksum, see
+                `keras_salnet.download.fetch`. What lies in a run folder is fitted as that run was,
+                the last three as their metadata say; anything else is stretched to its frame.
             input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
                 multiples of what it divides by: 32 fit every model. None: each image's own size,
                 see `frame`.
@@ -61,22 +63,21 @@ class Predictor:
             FileNotFoundError: there is nothing of this name.
             ConnectionError: it cannot be downloaded.
             ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
+            ModuleNotFoundError: ONNX Runtime or OpenVINO, which the file needs, is not installed.
         """
-        if path_or_name in SHIPPED:
-            infer, model_size = _load_tflite(litert_file(path_or_name))
-            if input_size is not None:
-                _check_input_size(path_or_name, input_size, model_size)
-            return cls(infer, model_size, shipped_recipe(path_or_name).fit, path_or_name)
-        path = local(path_or_name)
+        shipped = path_or_name in SHIPPED
+        path = litert_file(path_or_name) if shipped else local(path_or_name)
         if not path.exists():
             raise FileNotFoundError(
                 f"{path}: there is no such model; give {' or '.join(SHIPPED)}, a run folder, a "
-                ".keras file, a SavedModel or a .tflite file. `keras-salnet train` makes the files."
+                ".keras file or an exported model. `keras-salnet train` makes the latter."
             )
         load = _loader(path, input_size)
         try:
-            infer, model_size = load()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            infer, model_size, about = load()
+        except ModuleNotFoundError:
+            raise
+        except Exception as error:  # each runtime raises its own
             raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
         if input_size is None:
             input_size = model_size
@@ -84,8 +85,13 @@ class Predictor:
             _check_input_size(path, input_size, model_size)
         run, config = run_config(path)
         path = path.resolve()
-        name = path.relative_to(run.parent).as_posix() if run else path.name
-        return cls(infer, input_size, config["recipe"]["fit"] if run else "stretch", name, config)
+        if run:
+            about = {
+                "name": path.relative_to(run.parent).as_posix(),
+                "fit": config["recipe"]["fit"],
+            }
+        name, fit = about.get("name", path.name), about.get("fit", "stretch")
+        return cls(infer, input_size, fit, name, config)
 
     def frame(self, size):
         """The frame that an image is brought into.
@@ -186,7 +192,7 @@ def _check_input_size(path, input_size, model_size):
 
 
 def _loader(path, input_size):
-    """The function () → (infer, input_size) for what lies at `path`."""
+    """The function () → (infer, input_size, what it says of itself) for what lies at `path`."""
     if path.is_dir():
         versions = [p for p in path.iterdir() if p.name.isdigit() and p.is_dir()]
         for folder in (path, *sorted(versions, key=lambda p: int(p.name), reverse=True)):
@@ -194,6 +200,8 @@ def _loader(path, input_size):
                 return lambda: _load_savedmodel(folder)
         if (path / "model.keras").is_file():
             return lambda: _load_keras(path / "model.keras", input_size)
+        if (path / "model.xml").is_file():
+            return lambda: _load_openvino(path / "model.xml")
         if (path / "config.json").is_file():
             raise ValueError(
                 f"{path}: this run is not finished; go on with: keras-salnet train --resume {path}"
@@ -202,8 +210,11 @@ def _loader(path, input_size):
         return lambda: _load_keras(path, input_size)
     elif path.suffix == ".tflite":
         return lambda: _load_tflite(path)
+    elif path.suffix == ".onnx":
+        return lambda: _load_onnx(path)
     raise ValueError(
-        f"{path}: neither a run folder, a .keras file, a SavedModel nor a .tflite file."
+        f"{path}: neither a run folder, a .keras file, a SavedModel, a .tflite or .onnx file nor "
+        "an OpenVINO folder."
     )
 
 
@@ -216,7 +227,7 @@ def _load_keras(path, input_size):
             model.jit_compile = False  # XLA would compile for each size anew
         else:
             check_frame(model, input_size)
-    return model.predict_on_batch, model.input_shape[1:3]
+    return model.predict_on_batch, model.input_shape[1:3], {}
 
 
 def _load_savedmodel(path):
@@ -229,7 +240,7 @@ def _load_savedmodel(path):
         # Through `loaded`: a signature alone does not keep its weights alive.
         return loaded.signatures["serving_default"](image=tf.constant(images))["saliency"]
 
-    return infer, spec.shape[1:3]
+    return infer, spec.shape[1:3], {}
 
 
 def _load_tflite(path):
@@ -243,7 +254,49 @@ def _load_tflite(path):
     def infer(images):  # one by one: the file is of batches of 1
         return np.concatenate([run(image=image[None])["saliency"] for image in images])
 
-    return infer, tuple(int(n) for n in shape[1:3])
+    return infer, tuple(int(n) for n in shape[1:3]), read_tflite_metadata(path)
+
+
+def _load_onnx(path):
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise _lacks(path, "onnxruntime", "onnx") from None
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+
+    def infer(images):
+        return session.run(["saliency"], {"image": images})[0]
+
+    about = json.loads(session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
+    return infer, image.shape[1:3], about
+
+
+def _load_openvino(path):
+    try:
+        import openvino
+    except ModuleNotFoundError:
+        raise _lacks(path, "openvino", "openvino") from None
+
+    model = openvino.Core().read_model(path)
+    about = json.loads(model.get_rt_info(KEY).value) if model.has_rt_info(KEY) else {}
+    # Some processors would compute in 16 bits.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.compile_model(model, "CPU", exact)
+
+    def infer(images):
+        return compiled(images)["saliency"]
+
+    _, height, width, _ = model.input("image").partial_shape
+    return infer, (height.get_length(), width.get_length()), about
+
+
+def _lacks(path, package, extra):
+    return ModuleNotFoundError(
+        f"{path}: needs the package {package}, which is not installed: "
+        f"pip install 'keras-salnet[{extra}]'."
+    )
 
 
 def run_config(path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from keras_salnet import models
 from keras_salnet.data import popout
 from keras_salnet.layers import SelfAttention
 
@@ -82,6 +83,26 @@ def test_input_pipeline():
     )
     assert set(rows(output)) == {*sides, "augmentation"}
     assert output.count("pixels differ by at most") == len(sides) - 1
+
+
+@pytest.mark.slow
+def test_export(tmp_path):
+    popout.write(tmp_path / "displays", {"train": 3, "test": 3})
+    net = models.create(
+        "vggrga", input_shape=(32, 32, 3), backbone_weights=None, num_rga=0, filters=8
+    )
+    net.save(tmp_path / "model.keras")
+    sides = ["LiteRT none", "LiteRT int8"]
+    command = ("export.py", str(tmp_path / "model.keras"), "--images", "2", "--sides", *sides)
+    output = run(*command, "--data", str(tmp_path / "displays"))
+    assert "2 images of displays" in output
+    printed = rows(output)
+    assert list(printed) == ["Keras", *sides]
+    assert [row[3] for row in printed.values()][:2] == ["1.00000", "1.00000"]
+    assert 0.9 < float(printed["LiteRT int8"][3]) < 1
+    sizes = [float(row[0]) for row in printed.values()]
+    assert sizes[2] < sizes[1] / 2
+    assert all(float(row[1]) > 0 for row in printed.values())
 
 
 @pytest.mark.slow

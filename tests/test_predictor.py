@@ -117,7 +117,7 @@ def test_bad_files_are_named(tmp_path):
 def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Predictor.load(tmp_path / "nowhere")
-    for name in ("broken.keras", "broken.tflite", "weights.onnx"):
+    for name in ("broken.keras", "broken.tflite", "weights.bin"):
         (tmp_path / name).write_bytes(b"not a model")
         with pytest.raises(ValueError, match=name):
             Predictor.load(tmp_path / name)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_salnet import export, losses, metrics, models
+from keras_salnet import losses, metrics, models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.evaluation import evaluate
@@ -834,17 +834,6 @@ def test_datasets_are_listed(capsys):
     printed = capsys.readouterr().out
     for name in ("osie", "salicon"):
         assert name in printed
-
-
-def test_export_takes_a_quantization(run, tmp_path, monkeypatch, capsys):
-    exported = []
-    monkeypatch.setattr(export, "export_tflite", lambda net, *given: exported.append(given))
-    command = ["export", str(run), "--out", str(tmp_path / "small.tflite")]
-    assert main(command) == 0
-    assert main([*command, "--quantize", "dynamic"]) == 0
-    assert exported == [(tmp_path / "small.tflite", how) for how in ("none", "dynamic")]
-    assert main([*command, "--quantize", "dynamic", "--format", "savedmodel"]) == 1
-    assert "--quantize" in capsys.readouterr().err
 
 
 def test_predict_never_overwrites_and_names_what_it_cannot_read(

@@ -32,7 +32,7 @@ def ship(net, name, quantize):
         quantize: of `export_tflite`.
     """
     file = shipped.litert_file(name)
-    export_tflite(net, file, quantize)
+    export_tflite(net, file, quantize, name=name)
     kernels = shipped.kernels(file)
     stored = {}
     for weight in net.weights:

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_salnet.data.pipeline import decode_image, frame_box, place
 from keras_salnet.files import atomic
-from keras_salnet.models.loading import fixed_frame
+from keras_salnet.models.loading import fixed_frame, in_float32
 
 
 def export_savedmodel(net, path, fit="stretch"):
@@ -24,6 +24,7 @@ def export_savedmodel(net, path, fit="stretch"):
     Raises:
         ValueError: the model's input size may vary.
     """
+    net = in_float32(net)
     frame = fixed_frame(net)
 
     def predict(image):

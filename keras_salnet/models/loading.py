@@ -53,6 +53,23 @@ def fixed_frame(net):
     return frame
 
 
+def in_float32(net):
+    """A model that computes in float32, which exporting takes, of the same weights.
+
+    Args:
+        net: the model, maybe of mixed precision; where it computes in float32, it is returned.
+    """
+    if all(layer.compute_dtype == "float32" for layer in net.layers):
+        return net
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    clone_of_net = keras.models.clone_model(net, clone_function=clone)
+    clone_of_net.set_weights(net.get_weights())
+    return clone_of_net
+
+
 def check_frame(net, frame):
     """See that a model of free size answers a frame with a map of its size.
 

@@ -304,7 +304,7 @@ def _run(graph, net, recipe, dataset, config, out, devices):
         plot_curves(out / "history.csv", out / "training.png")
         if _ON_TENSORFLOW:
             export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
-            export_tflite(net, out / "model.tflite")
+            export_tflite(net, out / "model.tflite", fit=recipe.fit, name=out.name)
         else:
             logger.info(
                 "No TensorFlow exports: `keras-salnet export` makes them where TensorFlow is."
