@@ -1003,7 +1003,8 @@ def _export(arguments):
     from keras_salnet.models import load_model
     from keras_salnet.models.loading import in_float32
 
-    net = in_float32(load_model(model))
+    with _without_stderr():
+        net = in_float32(load_model(model))
     with atomic(out) as draft:
         if arguments.format == "keras":
             net.save(draft)
