@@ -1,4 +1,4 @@
-"""The models that come with the package, trained: `fast` and `accurate`.
+"""The models that come with the package, trained.
 
 Each is a LiteRT file, which predicts without TensorFlow or Keras. Beside it lies what that file
 does not hold of the Keras model's weights, for fine-tuning and other exports: LiteRT has batch
@@ -11,7 +11,7 @@ from pathlib import Path
 from keras_salnet.training.recipes import RECIPES
 
 # Name → recipe that it was trained by; docs/models has a card of each.
-SHIPPED = {"accurate": "accurate", "fast": "mobilerga"}
+SHIPPED = {"fast": "mobilerga"}
 DEFAULT = "fast"
 
 _FOLDER = Path(__file__).parent / "weights"

@@ -15,8 +15,7 @@ import kotlin.math.sqrt
 /**
  * Where people look in an image, by a model of keras-salnet in the app's assets.
  *
- * Not for several threads at once. [height] and [width] are the model's frame: 256 and 320 of
- * `fast`, 224 and 288 of `accurate`.
+ * Not for several threads at once. [height] and [width] are the model's frame, here that of `fast`.
  */
 class Saliency(
     private val assets: AssetManager,

@@ -12,8 +12,7 @@ enum SaliencyError: Error {
 
 /// Where people look in an image, by a model of keras-salnet.
 ///
-/// Not for several threads at once. `height` and `width` are the model's frame: 256 and 320 of
-/// `fast`, 224 and 288 of `accurate`.
+/// Not for several threads at once. `height` and `width` are the model's frame, here that of `fast`.
 final class Saliency {
   let height: Int
   let width: Int

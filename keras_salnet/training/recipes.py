@@ -179,8 +179,8 @@ MOBILERGA = Recipe(
     ema=0.99,
 )
 
-# Ours: as `accurate`, in the package, was trained. VGGRGA(1), with half the paper's decoder, which
-# is a third of its parameters.
+# Ours: VGGRGA(1) for some hundred or thousand images, with half the paper's decoder, which is a third
+# of its parameters.
 ACCURATE = Recipe(
     model="vggrga",
     model_args={"num_rga": 1, "decoder_filters": 32},
@@ -210,7 +210,7 @@ POPOUT = Recipe(
     warmup_epochs=0.4,
 )
 
-# By model; "accurate" is that of the shipped model, "popout" for the embedded displays.
+# By model; "accurate" is a lighter VGGRGA's, "popout" for the embedded displays.
 RECIPES = {
     "accurate": ACCURATE,
     "mobilerga": MOBILERGA,
