@@ -179,8 +179,8 @@ MOBILERGA = Recipe(
     ema=0.99,
 )
 
-# Ours: VGGRGA(1) for some hundred or thousand images, with half the paper's decoder, which is a third
-# of its parameters.
+# Ours: VGGRGA(1) for some hundred or thousand images, with half the paper's decoder, which is a
+# third of its parameters.
 ACCURATE = Recipe(
     model="vggrga",
     model_args={"num_rga": 1, "decoder_filters": 32},
