@@ -826,9 +826,10 @@ def _predict_images(inputs, given, predictor, drawing):
     import numpy as np
     from rich.console import Console
 
+    from keras_salnet.data.readers import IMAGE_ENDINGS
     from keras_salnet.files import atomic
     from keras_salnet.prediction.drawing import Drawing
-    from keras_salnet.prediction.images import ImageFiles, Output, predict_images
+    from keras_salnet.prediction.images import ImageFiles, Output, Tally, predict_images
     from keras_salnet.prediction.outputs import Outputs
     from keras_salnet.visualize import write_picture
 
@@ -852,6 +853,10 @@ def _predict_images(inputs, given, predictor, drawing):
     tally = predict_images(
         predictor, files, outputs, made, given["force"], _progress(Console(stderr=True))
     )
+    if tally == Tally() and given["shard"] == (1, 1):
+        raise FileNotFoundError(
+            f"{', '.join(map(str, inputs))}: holds no image ({', '.join(IMAGE_ENDINGS)})."
+        )
     print(f"Images predicted by {predictor.name}: {tally.done}, into {given['out']}")
     if tally.there:
         print(f"Left as they were: {tally.there} (--force replaces what is there)")

@@ -260,6 +260,15 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys, caplog):
     assert "colormap" in capsys.readouterr().err
 
 
+def test_a_folder_without_images_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    (tmp_path / "empty").mkdir()
+    command = ["predict", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 1
+    assert "empty: holds no image (.jpg" in capsys.readouterr().err
+    assert cli.main([*command, "--shard", "1/2"]) == 0, "other shards may have some"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
