@@ -89,7 +89,7 @@ def prepare(arguments):
 def in_frame(image, frame, fit):
     from keras_salnet.data.geometry import Fit
 
-    return Fit(image.shape[:2], frame, fit).image(image)
+    return Fit(image.shape[:2], frame, fit).image(image).clip(0, 255)
 
 
 def export(net, side, path, measured, fit):
