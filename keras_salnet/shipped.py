@@ -70,15 +70,17 @@ def kernels(path):
         them out.
     """
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert import schema_py_generated as schema
 
-    interpreter = Interpreter(str(path))
-    interpreter.allocate_tensors()
+    types = {schema.TensorType.INT8: np.int8, schema.TensorType.FLOAT16: np.float16}
+    model = schema.Model.GetRootAs(Path(path).read_bytes())
+    graph = model.Subgraphs(0)
     found = {}
-    for tensor in interpreter.get_tensor_details():
-        if len(tensor["shape"]) == 4 and tensor["dtype"] in (np.int8, np.float16):
-            values = interpreter.get_tensor(tensor["index"]).astype(np.float32)
-            scales = tensor["quantization_parameters"]["scales"]  # one an output channel, if any
-            scaled = values * scales.reshape(-1, 1, 1, 1) if len(scales) else values
-            found[tensor["name"]] = scaled.transpose(1, 2, 3, 0)
+    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
+        data = model.Buffers(tensor.Buffer())
+        if tensor.Type() in types and tensor.ShapeLength() == 4 and data.DataLength():
+            values = data.DataAsNumpy().view(types[tensor.Type()]).reshape(tensor.ShapeAsNumpy())
+            if tensor.Type() == schema.TensorType.INT8:  # with a scale for each output channel
+                values = values * tensor.Quantization().ScaleAsNumpy().reshape(-1, 1, 1, 1)
+            found[tensor.Name().decode()] = values.astype(np.float32).transpose(1, 2, 3, 0)
     return found

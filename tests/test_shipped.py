@@ -61,7 +61,7 @@ def test_keras_and_litert_hold_the_same_model(name, net, displays):
     keras_s = Predictor(net.predict_on_batch, net.input_shape[1:3])
     for image in sorted((displays / "images" / "test").iterdir()):
         ours, theirs = Predictor.load(name)(image), keras_s(image)
-        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.99, image
+        assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.97, image
 
 
 def test_it_is_as_good_as_its_card_says(name, shared_data):

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_salnet import load_model, shipped
-from keras_salnet.export import export_tflite
+from keras_salnet.data import load_dataset
+from keras_salnet.export.tflite import export_tflite, representative_images
 from keras_salnet.files import atomic
+from keras_salnet.predictor import run_config
 
 # Half a step of 8 bits, and a little for its own rounding, as a part of a kernel's largest value.
 _ROUNDING = 0.51 / 127
@@ -18,21 +20,26 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=shipped.SHIPPED)
     parser.add_argument("run", type=Path, help="folder of its run")
-    parser.add_argument("--quantize", choices=["fp16", "dynamic"], default="dynamic")
+    parser.add_argument("--quantize", choices=["fp16", "dynamic", "int8"], default="dynamic")
     arguments = parser.parse_args()
-    ship(load_model(arguments.run / "model.keras"), arguments.name, arguments.quantize)
+    net = load_model(arguments.run)
+    images = None
+    if arguments.quantize == "int8":
+        _, config = run_config(arguments.run)
+        images = representative_images(load_dataset(config["data"]), net.input_shape[1:3])
+    ship(net, arguments.name, arguments.quantize, images)
 
 
-def ship(net, name, quantize):
+def ship(net, name, quantize, images=None):
     """Write a model's LiteRT file and, beside it, the weights that this does not hold as they are.
 
     Args:
         net: the trained `keras.Model`.
         name: in `shipped.SHIPPED`.
-        quantize: of `export_tflite`.
+        quantize, images: of `export_tflite`.
     """
     file = shipped.litert_file(name)
-    export_tflite(net, file, quantize, name=name)
+    export_tflite(net, file, quantize, images, name=name)
     kernels = shipped.kernels(file)
     stored = {}
     for weight in net.weights:
