@@ -294,12 +294,12 @@ def test_int8_takes_its_images_from_the_data(saved, displays, tmp_path, capsys):
 
 @pytest.fixture
 def converted(files, monkeypatch):
-    """Instead of a conversion, the file made of `net` before: list of the other arguments."""
+    """Instead of any conversion, the float32 file of `net`: list of what was asked for."""
     calls = []
 
     def export_tflite(net, path, quantize, *arguments):
-        calls.append(arguments)
-        shutil.copy(files[quantize], path)
+        calls.append((quantize, *arguments))
+        shutil.copy(files["none"], path)
 
     monkeypatch.setattr("keras_salnet.export.export_tflite", export_tflite)
     return calls
@@ -314,8 +314,8 @@ def test_int8_takes_its_images_from_the_run(saved, displays, converted, tmp_path
     out = tmp_path / "small.tflite"
     assert export(run, out, "--quantize", "int8", "--seed", "3") == 0
     assert "on 3 images of displays" in capsys.readouterr().out
-    images, *about = converted.pop()
-    assert about == ["pad", "run"]
+    quantize, images, *about = converted.pop()
+    assert (quantize, *about) == ("int8", "pad", "run")
     wanted = representative_images(load_dataset(displays), FRAME, "pad", seed=3)
     assert len(wanted) == 12
     np.testing.assert_array_equal(images, wanted)

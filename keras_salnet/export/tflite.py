@@ -34,8 +34,9 @@ def export_tflite(net, path, quantize="none", representative=None, fit="stretch"
         quantize: ``"none"`` for float32; ``"fp16"`` for 16-bit weights, half of the size;
             ``"dynamic"`` for 8-bit weights, a quarter of the size, and 8-bit arithmetic where the
             runtime has it; ``"int8"`` for 8-bit weights and activations. Then float32 remains what
-            normalizes the pixels, before the first convolution, and what draws the map, from the
-            last one on: in 8 bits, a sigmoid that peaks at 0.3 has no more than 77 levels.
+            normalizes the pixels, before the first convolution; what draws the map, from the last
+            one on, for in 8 bits a sigmoid that peaks at 0.3 has no more than 77 levels; and what
+            is the same on all images.
         representative: for ``"int8"``, list of about a hundred images (H, W, 3) float32 RGB 0…255
             in the frame, on which the ranges of the activations are measured.
         fit: how images are brought into the frame, ``"stretch"`` or ``"pad"``, for the metadata.
@@ -97,23 +98,35 @@ def representative_images(dataset, frame, fit="stretch", count=128, seed=0):
 
 
 def _convert_to_int8(converter, representative):
-    """The bytes of the file, quantized but for its ends."""
+    """The bytes of the file, quantized but for what must stay float32."""
     converter.representative_dataset = lambda: ({"image": image[None]} for image in representative)
     # It is also TensorFlow's way to quantize a part of a model.
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(
-        denylisted_nodes=_ends(debugger.calibrated_model)
+        denylisted_nodes=_kept_in_float32(debugger.calibrated_model)
     )
     return debugger.get_nondebug_quantized_model()
 
 
-def _ends(code):
-    """The names of what a TFLite model computes before its first convolution and from its last."""
-    # Before the first: LiteRT turns RGB into BGR by REVERSE_V2, which keeps the bytes, though the
-    # quantizer gives its output another scale: in 8 bits, VGG16 would see wrong colours.
+def _kept_in_float32(code):
+    """The names of what is not quantized of a TFLite model whose activations were measured."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(code))
     (graph,) = model.subgraphs
     kinds = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
     convolutions = [place for place, kind in enumerate(kinds) if kind in _CONVOLUTIONS]
-    ends = graph.operators[: convolutions[0]] + graph.operators[convolutions[-1] :]
-    return [graph.tensors[operator.outputs[0]].name.decode() for operator in ends]
+    outputs = [graph.tensors[operator.outputs[0]] for operator in graph.operators]
+    # Before the first convolution: LiteRT turns RGB into BGR by REVERSE_V2, which keeps the bytes,
+    # though the quantizer gives its output another scale: VGG16 would see wrong colours.
+    # From the last one on: an 8-bit sigmoid has steps of 1/256.
+    kept = outputs[: convolutions[0]] + outputs[convolutions[-1] :]
+    # What is 0 on all images, as a ReLU's only feature may be: XNNPACK crashes on such a scale.
+    kept += [tensor for tensor in outputs if _is_constant(tensor)]
+    return [tensor.name.decode() for tensor in kept]
+
+
+def _is_constant(tensor):
+    """Whether its measured values are all the same; False for what is not measured."""
+    measured = tensor.quantization
+    if measured is None or measured.min is None:
+        return False
+    return measured.max[0] - measured.min[0] < 1e-5
