@@ -99,7 +99,6 @@ MODELS = [
     ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8),
     ModelCase("vggrga", (32, 48, 3), num_rga=2, filters=8, attention="cbam_cs"),
     ModelCase("vggrga", (112, 128, 3), num_rga=3, filters=16, slow=True),
-    ModelCase("vggrga", (112, 128, 3), num_rga=1, filters=8, decoder_filters=4, slow=True),
     ModelCase("vggrga", (32, 48, 3), num_rga=5, filters=56, max_nodes=64, slow=True),
     ModelCase("vggrga", (112, 128, 3), num_rga=1, slow=True),
     ModelCase(

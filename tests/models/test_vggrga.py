@@ -160,26 +160,27 @@ def test_attention_that_needs_the_size():
 # Convolutions
 
 
-def expected_convolutions(multi_level_integration):
-    """{name: (height, width, channels)} of every 3x3 convolution."""
+def expected_convolutions(multi_level_integration, unit):
+    """{name: (height, width, channels)} of every 3x3 convolution; `unit` is the decoder's."""
     expected = {}
-    for side, stages in (("block", ENCODER), ("decoder", DECODER)):
+    for side, stages, width in (("block", ENCODER, WIDTH), ("decoder", DECODER, unit)):
         for stage, widths in stages.items():
-            for number, width in enumerate(widths, 1):
-                expected[f"{side}{stage}_conv{number}"] = (*SIDES[stage], width * WIDTH)
+            for number, times in enumerate(widths, 1):
+                expected[f"{side}{stage}_conv{number}"] = (*SIDES[stage], times * width)
     if multi_level_integration:
-        for stage, width in INTEGRATION.items():
+        for stage, times in INTEGRATION.items():
             for number in (1, 2, 3):
-                expected[f"integration{stage}_conv{number}"] = (*SIDES[stage], width * WIDTH)
+                expected[f"integration{stage}_conv{number}"] = (*SIDES[stage], times * unit)
     return expected
 
 
+@pytest.mark.parametrize("decoder_filters", [None, WIDTH // 2])
 @pytest.mark.parametrize("multi_level_integration", [False, True])
-def test_convolutions(multi_level_integration):
-    net = build(0, multi_level_integration)
+def test_convolutions(multi_level_integration, decoder_filters):
+    net = build(0, multi_level_integration, decoder_filters=decoder_filters)
     found = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
     assert found.pop().name == "saliency"
-    expected = expected_convolutions(multi_level_integration)
+    expected = expected_convolutions(multi_level_integration, decoder_filters or WIDTH)
     assert {layer.name: layer.output.shape[1:] for layer in found} == expected
     for layer in found:
         assert (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "same")
@@ -296,6 +297,7 @@ def test_defaults_are_the_papers():
         "input_shape": (256, 256, 3),
         "backbone_weights": "imagenet",
         "filters": 64,
+        "decoder_filters": None,
         "attention": "rga_sc",
         "max_nodes": None,
         "backbone": "vgg16",
@@ -352,6 +354,9 @@ def test_bad_attention():
 def test_bad_filters(filters):
     with pytest.raises(ValueError, match="filters must be a positive integer, not"):
         build(filters=filters)
+    if filters is not None:
+        with pytest.raises(ValueError, match="filters must be a positive integer, not"):
+            build(decoder_filters=filters)
 
 
 def test_frame_or_width_too_small_for_rga():
