@@ -497,7 +497,7 @@ def thawed(run, displays, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "BestWeights", Recording)
         for name in ("export_savedmodel", "export_tflite"):  # tested on the other run
-            patch.setattr(fit, name, lambda *arguments: None)
+            patch.setattr(fit, name, lambda *arguments, **options: None)
         recipe = SLOWED.replace(epochs=3, freeze_encoder=1, decay_every=1, decay_factor=0.5)
         train(recipe, load_dataset(displays), out, init=run)
     return SimpleNamespace(out=out, weights=states, recipe=recipe)
@@ -613,11 +613,14 @@ def test_bytes_endpoint_reads_png_grey_and_alpha(run, tmp_path):
     serve = tf.saved_model.load(str(run / "saved_model" / "1")).signatures["predict_image_bytes"]
     colour = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     grey = np.ascontiguousarray(colour[..., 0])
-    alpha = np.dstack([colour, np.full((50, 70), 200, np.uint8)])
-    encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in (colour, grey, alpha)]
+    half = np.dstack([colour, np.full((50, 70), 51, np.uint8)])  # a fifth of it, over white
+    paled = np.uint8(np.round(colour / 5 + 255 * 4 / 5))
+    pictures = (colour, grey, half, paled)
+    encoded = [cv2.imencode(".png", picture)[1].tobytes() for picture in pictures]
     maps = serve(image_bytes=tf.constant(encoded))["saliency"].numpy()
-    assert maps.shape == (3, 128, 128, 1)
-    np.testing.assert_allclose(maps[0], maps[2], atol=1e-5)
+    assert maps.shape == (4, 128, 128, 1)
+    np.testing.assert_allclose(maps[2], maps[3], atol=1e-5)
+    assert np.abs(maps[0] - maps[2]).max() > 1e-3
 
 
 def test_evaluation_scores_a_trained_model(run, displays, images):

@@ -51,10 +51,11 @@ def test_greyscale_palette_and_transparent_images_have_three_channels(tmp_path, 
     assert np.array_equal(read_image(path), expected)
     PIL.Image.fromarray(grey).convert("P").save(path)
     assert np.array_equal(read_image(path), expected)
-    save(path, np.dstack([grey, alpha]))
-    assert np.array_equal(read_image(path), expected)
-    save(path, np.dstack([picture, alpha]))
-    assert np.array_equal(read_image(path), picture), "transparency is ignored"
+    part = alpha[..., None] / 255
+    for colours in (expected, picture):
+        shown = np.round(colours * part + 255 * (1 - part))
+        save(path, np.dstack([colours[..., 0] if colours is expected else colours, alpha]))
+        assert np.array_equal(read_image(path), shown), "over white"
 
 
 def test_a_16_bit_image_keeps_its_upper_8_bits(tmp_path, picture):

@@ -29,7 +29,7 @@ def displays(tmp_path_factory):
 def train(displays, tmp_path, monkeypatch):
     """Trains by a recipe, without the exports: → its run folder."""
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments: None)
+        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
     return lambda recipe: fit.train(recipe, load_dataset(displays), tmp_path / "run")
 
 

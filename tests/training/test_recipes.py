@@ -33,7 +33,7 @@ def test_every_model_has_a_recipe():
 @pytest.mark.parametrize("model", OTHERS)
 def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments: None)
+        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
     recipe = RECIPES[model].replace(model_args={"filters": 4}, batch_size=2)
     monkeypatch.setitem(RECIPES, model, recipe)
     run = tmp_path / "run"
@@ -81,7 +81,7 @@ def test_replace_merges_arguments_of_the_same_model():
 
 def test_vggssms_encoder_is_never_trained(displays, tmp_path, monkeypatch):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments: None)
+        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
     net = models.create("vggssm", input_shape=(32, 48, 3), backbone_weights=None, filters=4)
     net.save_weights(tmp_path / "start.weights.h5")
     recipe = RECIPES["vggssm"].replace(
