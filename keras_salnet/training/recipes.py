@@ -245,4 +245,7 @@ def recipe_for(model, data, name=None):
     popout = RECIPES["popout"]
     if model == popout.model:
         return popout
-    return popout.replace(model=model, model_args={"filters": popout.model_args["filters"]})
+    model_args = {"filters": popout.model_args["filters"]}
+    if model == "mobilerga":  # of whose deepest stage 4 x 4 pixels are left, too few to relate
+        model_args["max_nodes"] = 64
+    return popout.replace(model=model, model_args=model_args)
