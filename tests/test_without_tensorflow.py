@@ -265,7 +265,8 @@ def test_the_guide_in_a_new_environment(environment, displays, tmp_path):
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert "centre bias" in environment("keras-salnet evaluate")
     image = displays / "images" / "test" / "test_0000.jpg"
-    environment(f"keras-salnet predict {image} --npy")
+    environment(f"keras-salnet predict {image} --out fast")  # the shipped model
+    environment(f"keras-salnet predict {image} --npy --model runs/thawed")
     ours = np.load(tmp_path / "predictions" / "test_0000_saliency.npy")
     theirs = Predictor.load(tmp_path / "runs" / "thawed")(image)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
