@@ -402,8 +402,8 @@ def test_jax_computes_the_same(run_python, tmp_path):
     norms = {name: np.linalg.norm(value) for name, value in wanted.items()}
     floor = 0.1 * np.median([norm for name, norm in norms.items() if name.startswith("net/")])
     for name, value in wanted.items():
-        if name.endswith("outputs"):
-            assert_close(answers[name], value, 1e-5, name)
+        if name.endswith("outputs"):  # of a whole network, two dozen convolutions round
+            assert_close(answers[name], value, 1e-4 if name == "net/outputs" else 1e-5, name)
         elif not name.startswith("net"):
             assert_close(answers[name], value, 1e-4, name)
         else:  # rounding switches some of a million ReLUs: float64 itself differs by 3 %
