@@ -17,7 +17,7 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses $(WORKERS) --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff check
