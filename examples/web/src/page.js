@@ -138,6 +138,7 @@ function show(bitmap, map, name) {
   heat.putImageData(heatmap(levels(map, height, width), height, width), 0, 0);
   element("empty").hidden = true;
   element("result").hidden = element("tools").hidden = false;
+  element("save-picture").disabled = element("save-map").disabled = false;
 }
 
 function savePicture() {
