@@ -191,7 +191,9 @@ def image(request, photographs, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("image", KINDS, indirect=True)
+@pytest.mark.parametrize(
+    "image", [*KINDS[:-1], pytest.param(KINDS[-1], marks=pytest.mark.slow)], indirect=True
+)
 def test_maps_equal_python_s(page, image):
     """Where pixels are the same to the last bit, so are the maps: but for rounding to a picture."""
     said = open_file(page, image)
