@@ -48,7 +48,7 @@ def site(tmp_path_factory):
     shutil.copytree(
         ROOT / "examples" / "web", web, ignore=shutil.ignore_patterns("node_modules", "dist")
     )
-    model = copy / litert_file("fast").relative_to(ROOT)
+    model = copy / "keras_salnet" / "weights" / "fast.tflite"
     model.parent.mkdir(parents=True)
     shutil.copy(litert_file("fast"), model)
     for command in (["npm", "ci", "--fetch-retries=0"], ["npm", "run", "build"]):
