@@ -20,9 +20,7 @@ def to_grey(saliency):
         (H, W) uint8, rounded to the nearest level: cutting off instead turns small values into
         zeros, which KL and IG punish without bound. Score floats, not pictures, where you can.
     """
-    peak = np.max(saliency)
-    scaled = saliency / peak if peak > 0 else np.zeros_like(saliency)
-    return np.round(np.asarray(scaled) * 255).astype(np.uint8)
+    return np.round(255 * _scaled(saliency)).astype(np.uint8)
 
 
 def heatmap(saliency, colormap="inferno"):
@@ -66,8 +64,8 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     """
     if image.shape[:2] != saliency.shape:
         raise ValueError(f"saliency {saliency.shape} must have the image's size {image.shape[:2]}.")
-    # The square root keeps weaker regions visible.
-    cover = opacity * np.sqrt(to_grey(saliency)[..., None] / 255)
+    # The square root keeps weaker regions visible; of 256 levels, its first steps would be, too.
+    cover = opacity * np.sqrt(_scaled(saliency)[..., None])
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
     return np.round(blended).astype(np.uint8)
 
@@ -135,6 +133,12 @@ def difference(saliency, density):
     change = (saliency - density) / max(saliency.max(), density.max())  # -1 … 1
     change = np.sign(change) * np.sqrt(np.abs(change))
     return colormaps["RdBu_r"]((change + 1) / 2, bytes=True)[..., :3]
+
+
+def _scaled(saliency):
+    """Divided by its maximum; zeros where that is 0."""
+    peak = np.max(saliency)
+    return np.asarray(saliency / peak if peak > 0 else np.zeros_like(saliency))
 
 
 def _to_density(saliency):
