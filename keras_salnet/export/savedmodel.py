@@ -63,6 +63,7 @@ def write_savedmodel(net, folder, fit="stretch", name=None):
     frame = fixed_frame(net)
 
     def predict(image):
+        image = tf.ensure_shape(image, (None, *frame, 3))  # servers pass on what they are sent
         return {"saliency": net(tf.cast(image, tf.float32), training=False)}
 
     # TensorFlow Serving's REST interface returns bytes as bytes if their name ends in _bytes.
