@@ -29,6 +29,7 @@ from keras_salnet.training.recipes import (
     STRATEGIES,
     recipe_for,
 )
+from keras_salnet.versions import version_folder
 
 RUNS = Path("runs")
 
@@ -987,14 +988,15 @@ def _add_export(commands):
         type=Path,
         required=True,
         metavar="PATH",
-        help="file, or folder of a SavedModel or of OpenVINO",
+        help="file, or folder of OpenVINO, or of a SavedModel's numbered versions, which gets the "
+        "next one",
     )
     parser.add_argument("--force", action="store_true", help="replace what is there")
 
 
 def _export(arguments):
-    model, out = vars(arguments).get("model") or str(_newest_run()), arguments.out
-    _check_target(arguments)
+    model = vars(arguments).get("model") or str(_newest_run())
+    out = _target(arguments)
     if arguments.format in ("keras", "weights"):
         _start_keras()
     elif not util.find_spec("tensorflow"):
@@ -1010,7 +1012,7 @@ def _export(arguments):
 
     with _without_stderr():
         net = in_float32(load_model(model))
-    with atomic(out) as draft:
+    with atomic(out, replace=arguments.force) as draft:
         if arguments.format == "keras":
             net.save(draft)
         elif arguments.format == "weights":
@@ -1021,23 +1023,28 @@ def _export(arguments):
     print(f"Exported: {out} ({_megabytes(out):.1f} MB)")
 
 
-def _check_target(arguments):
+def _target(arguments):
+    """The file or folder to write."""
     out, ending = arguments.out, _EXPORTS[arguments.format]
     if arguments.quantize != "none" and arguments.format != "tflite":
         raise ValueError("--quantize is for --format tflite.")
     if ending and not out.name.endswith(ending):
         raise ValueError(f"--out {out}: a file of --format {arguments.format} ends in {ending}.")
+    if arguments.format == "savedmodel":
+        out = version_folder(out)
     if out.exists() and not arguments.force:
         raise FileExistsError(f"{out}: is there already; give --force to replace it.")
     contents = {"savedmodel": "saved_model.pb", "openvino": "model.xml"}.get(arguments.format)
     if out.is_dir() and not (contents and (out / contents).is_file()):
         raise FileExistsError(f"{out}: is a folder of other things; nothing is replaced.")
+    return out
 
 
 def _export_checked(net, model, out, arguments):
     """Write what another runtime takes, and see that it predicts as Keras does."""
     from keras_salnet import export
     from keras_salnet.data import popout
+    from keras_salnet.export.savedmodel import write_savedmodel
     from keras_salnet.export.tflite import representative_images
     from keras_salnet.models.loading import fixed_frame
     from keras_salnet.predictor import run_config
@@ -1046,7 +1053,7 @@ def _export_checked(net, model, out, arguments):
     fit, name = (config["recipe"]["fit"], run.name) if run else ("stretch", Path(model).stem)
     dataset = _dataset_of_export(vars(arguments), config, model)
     if arguments.format == "savedmodel":
-        export.export_savedmodel(net, out, fit)
+        write_savedmodel(net, out, fit, name)
     elif arguments.format == "onnx":
         export.export_onnx(net, out, fit, name)
     elif arguments.format == "openvino":

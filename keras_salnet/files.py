@@ -9,11 +9,12 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic(path):
+def atomic(path, replace=True):
     """Write to a temporary name, renamed to `path` when the block succeeds.
 
     Args:
         path: the file or folder to make; one that exists is replaced.
+        replace: False: a folder that exists, with anything in it, is not: that is an `OSError`.
 
     Yields:
         Path beside it, with the same ending, where nothing exists yet.
@@ -28,7 +29,7 @@ def atomic(path):
     draft = path.with_name(f".{stem}-{uuid.uuid4().hex[:8]}{dot}{endings}")
     try:
         yield draft
-        if draft.is_dir() and path.is_dir():
+        if draft.is_dir() and path.is_dir() and replace:
             # A folder cannot be renamed onto another: the old one steps aside until then.
             old = path.with_name(f"{draft.name}-old")
             os.replace(path, old)

@@ -1,14 +1,18 @@
 """What an exported file says of itself: its frame, how images are fitted into it, what it returns.
 
-It is a JSON text, `KEY` in the metadata of TFLite and ONNX files and in OpenVINO's ``rt_info``.
+It is a JSON text, `KEY` in the metadata of TFLite and ONNX files and in OpenVINO's ``rt_info``, and
+the file `SAVEDMODEL_FILE` in a SavedModel.
 """
 
 import json
 import mmap
+from pathlib import Path
 
 from keras_salnet import __version__
 
 KEY = "keras_salnet"
+# TensorFlow keeps such a folder beside a model for files of other programs.
+SAVEDMODEL_FILE = Path("assets.extra", f"{KEY}.json")
 
 
 def describe(net, fit="stretch", name=None, quantization="none", batch=None):

@@ -9,8 +9,9 @@ import numpy as np
 from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import read_image
 from keras_salnet.download import local
-from keras_salnet.metadata import KEY, read_tflite_metadata
+from keras_salnet.metadata import KEY, SAVEDMODEL_FILE, read_tflite_metadata
 from keras_salnet.shipped import DEFAULT, SHIPPED, litert_file
+from keras_salnet.versions import versions
 
 # Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
 # side at most, and every side a multiple of what the models divide by.
@@ -51,7 +52,7 @@ class Predictor:
                 the folder of its versions: the newest is taken), a ``.tflite`` or ``.onnx`` file,
                 or an exported OpenVINO folder; or a file's URL with its checksum, see
                 `keras_salnet.download.fetch`. What lies in a run folder is fitted as that run was,
-                the last three as their metadata say; anything else is stretched to its frame.
+                what was exported as its metadata say; anything else is stretched to its frame.
             input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
                 multiples of what it divides by: 32 fit every model. None: each image's own size,
                 see `frame`.
@@ -194,8 +195,7 @@ def _check_input_size(path, input_size, model_size):
 def _loader(path, input_size):
     """The function () → (infer, input_size, what it says of itself) for what lies at `path`."""
     if path.is_dir():
-        versions = [p for p in path.iterdir() if p.name.isdigit() and p.is_dir()]
-        for folder in (path, *sorted(versions, key=lambda p: int(p.name), reverse=True)):
+        for folder in (path, *versions(path)):
             if (folder / "saved_model.pb").is_file():
                 return lambda: _load_savedmodel(folder)
         if (path / "model.keras").is_file():
@@ -240,7 +240,9 @@ def _load_savedmodel(path):
         # Through `loaded`: a signature alone does not keep its weights alive.
         return loaded.signatures["serving_default"](image=tf.constant(images))["saliency"]
 
-    return infer, spec.shape[1:3], {}
+    about = path / SAVEDMODEL_FILE
+    about = json.loads(about.read_text("utf-8")) if about.is_file() else {}
+    return infer, spec.shape[1:3], about
 
 
 def _load_tflite(path):

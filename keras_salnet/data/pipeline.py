@@ -250,6 +250,12 @@ def place(image, frame, box):
     return _pad(resize(image, (height, width)), frame, box)
 
 
+def undo(saliency, size, box):
+    """`Fit.undo` in TensorFlow: (H, W, C) of the frame → (*size, C) float32 of the image."""
+    top, left, height, width = box
+    return resize(saliency[top : top + height, left : left + width], size)
+
+
 def _pad(image, frame, box):
     """(height, width, C) of the box → (H, W, C), zeros around it."""
     top, left, height, width = box

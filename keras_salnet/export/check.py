@@ -25,7 +25,6 @@ def check_export(path, net, images, fit="stretch", least=0.999):
         ValueError: they agree less.
     """
     exported = Predictor.load(path)
-    exported.fit = fit  # a SavedModel does not tell
     trained = Predictor(net.predict_on_batch, net.input_shape[1:3], fit)
     scores = [_agreement(exported(image), trained(image)) for image in images]
     if not statistics.mean(scores) >= least:

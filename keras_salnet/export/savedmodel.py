@@ -1,25 +1,60 @@
 """Export to TensorFlow's SavedModel, for TensorFlow Serving and for use without this package."""
 
+import json
+from pathlib import Path
+
 import keras
 import tensorflow as tf
 
-from keras_salnet.data.pipeline import decode_image, frame_box, place
+from keras_salnet.export.image_bytes import draw_maps, load_images
+from keras_salnet.export.warmup import write_warmup_requests
 from keras_salnet.files import atomic
+from keras_salnet.metadata import SAVEDMODEL_FILE, describe
 from keras_salnet.models.loading import fixed_frame, in_float32
+from keras_salnet.versions import version_folder
 
 
-def export_savedmodel(net, path, fit="stretch"):
+def export_savedmodel(net, path, fit="stretch", name=None):
     """Write a model as a SavedModel that needs neither Keras nor this package.
 
-    Its signatures all return ``saliency`` (B, H, W, 1), float32 in [0, 1], at network size:
-    ``serving_default`` takes ``image`` (B, H, W, 3) float32 RGB 0…255, ``predict_uint8`` the same
-    as uint8, ``predict_image_bytes`` takes ``image_bytes`` (B,): encoded JPEG, PNG, GIF or BMP of
-    any size, fitted to the frame as in training. That signature does not apply EXIF orientations.
+    TensorFlow Serving looks for numbered versions in a model's folder. A version appears there in
+    one step, whole.
 
     Args:
         net: a model of this package.
-        path: the folder to write, such as ``saved_model/1``; replaced where it exists.
-        fit: how encoded images are fitted to the frame, ``"stretch"`` or ``"pad"``.
+        path: the model's folder, such as ``models/saliency``, which gets a new version; or the
+            folder of a version, such as ``models/saliency/7``, which is replaced where it exists.
+        fit, name: as of `export_tflite`.
+
+    Returns:
+        Path of the version's folder, see `write_savedmodel`.
+
+    Raises:
+        FileExistsError: `path` is itself a SavedModel, or a file.
+        OSError: the new version was made by another export meanwhile.
+        ValueError: the model's input size may vary.
+    """
+    fixed_frame(net)  # before any folder is made
+    version = version_folder(path)
+    with atomic(version, replace=version == Path(path)) as draft:
+        write_savedmodel(net, draft, fit, name)
+    return version
+
+
+def write_savedmodel(net, folder, fit="stretch", name=None):
+    """Write a SavedModel into a new folder.
+
+    All its signatures return ``saliency`` (B, H, W, 1), float32 in [0, 1], at network size:
+    ``serving_default`` takes ``image`` (B, H, W, 3) float32 RGB 0…255, ``predict_uint8`` the same
+    as uint8, ``predict_image_bytes`` takes ``image_bytes`` (B,): encoded JPEG, PNG, GIF or BMP of
+    any size, fitted to the frame as in training. That signature does not apply EXIF orientations,
+    and also returns ``png_bytes`` (B,): each map as a grey PNG of its image's size, white where
+    most people look. Beside the model lie requests that warm a server up, and what
+    `keras_salnet.metadata.describe` says of it.
+
+    Args:
+        net, fit, name: as of `export_savedmodel`.
+        folder: to make.
 
     Raises:
         ValueError: the model's input size may vary.
@@ -28,15 +63,14 @@ def export_savedmodel(net, path, fit="stretch"):
     frame = fixed_frame(net)
 
     def predict(image):
+        image = tf.ensure_shape(image, (None, *frame, 3))  # servers pass on what they are sent
         return {"saliency": net(tf.cast(image, tf.float32), training=False)}
 
+    # TensorFlow Serving's REST interface returns bytes as bytes if their name ends in _bytes.
     def predict_image_bytes(image_bytes):
-        def load(encoded):
-            image = decode_image(encoded)
-            return place(image, frame, frame_box(tf.shape(image), frame, fit))
-
-        spec = tf.TensorSpec((*frame, 3), tf.float32)
-        return predict(tf.map_fn(load, image_bytes, fn_output_signature=spec))
+        images, sizes = load_images(image_bytes, frame, fit)
+        saliency = predict(images)["saliency"]
+        return {"saliency": saliency, "png_bytes": draw_maps(saliency, sizes, fit)}
 
     def images(dtype):
         return tf.TensorSpec((None, *frame, 3), dtype, name="image")
@@ -47,5 +81,9 @@ def export_savedmodel(net, path, fit="stretch"):
     archive.add_endpoint("serving_default", predict, input_signature=[images(tf.float32)])
     archive.add_endpoint("predict_uint8", predict, input_signature=[images(tf.uint8)])
     archive.add_endpoint("predict_image_bytes", predict_image_bytes, input_signature=[encoded])
-    with atomic(path) as draft:
-        archive.write_out(str(draft), verbose=False)
+    archive.write_out(str(folder), verbose=False)
+
+    about = Path(folder, SAVEDMODEL_FILE)
+    about.parent.mkdir()
+    about.write_text(json.dumps(describe(net, fit, name)), "utf-8")
+    write_warmup_requests(folder, frame)

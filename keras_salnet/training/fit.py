@@ -303,7 +303,7 @@ def _run(graph, net, recipe, dataset, config, out, devices):
         net.load_weights(out / "best.weights.h5")
         plot_curves(out / "history.csv", out / "training.png")
         if _ON_TENSORFLOW:
-            export_savedmodel(net, out / "saved_model" / "1", recipe.fit)
+            export_savedmodel(net, out / "saved_model" / "1", recipe.fit, out.name)
             export_tflite(net, out / "model.tflite", fit=recipe.fit, name=out.name)
         else:
             logger.info(

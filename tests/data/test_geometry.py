@@ -360,6 +360,16 @@ def test_tensorflow_places_alike_whatever_the_size(tf_fit, mode, source, frame):
     assert np.abs(placed - fit.image(image)).max() < TOLERANCE
 
 
+@each_mode
+@each_pair
+def test_tensorflow_undoes_alike(pipeline, mode, source, frame):
+    saliency, fit = noise(frame, 1) / np.float32(255), Fit(source, frame, mode)
+    undone = pipeline.undo(saliency, source, pipeline.frame_box(source, frame, mode)).numpy()
+    assert undone.shape == (*source, 1)
+    assert undone.dtype == np.float32
+    assert np.abs(undone[..., 0] - fit.undo(saliency[..., 0])).max() < 1e-3
+
+
 @some_examples
 @given(source=sizes, frame=sizes)
 def test_tensorflow_finds_the_same_box(pipeline, source, frame):
