@@ -229,7 +229,8 @@ def test_colours_are_opencv_s(page):
     got = page.evaluate(
         """async () => {
           const { heatmap } = await import("./heatmap.js");
-          return Array.from(heatmap(Float32Array.from({ length: 256 }, (_, i) => i / 255), 1, 256).data);
+          const ramp = Float32Array.from({ length: 256 }, (_, i) => i / 255);
+          return Array.from(heatmap(ramp, 1, 256).data);
         }"""
     )
     got = np.reshape(got, (256, 4))
