@@ -962,7 +962,7 @@ def _add_serve(commands):
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all of the machine's"
     )
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="0 is any free one")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="0 is any free one")
     parser.add_argument(
         "--batch-size",
         type=_positive,
@@ -986,6 +986,12 @@ def _add_serve(commands):
         ("--timeout", _seconds, 30.0, "S", "seconds to an answer"),
     ):
         limits.add_argument(limit, type=kind, default=default, metavar=metavar, help=help)
+
+
+def _port(text):
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0…65535")
+    return int(text)
 
 
 def _serve(arguments):

@@ -1,5 +1,6 @@
 """The server as a process: its address, and its end."""
 
+import asyncio
 import math
 import signal
 import socket
@@ -12,6 +13,7 @@ import uvicorn
 # While the server ends, so many seconds at least it tells so before it stops listening: what
 # balances load between servers, or holds a connection open, may still send.
 _GRACE = 1.0
+_LAST = 0.2  # seconds for the requests of those who connected before it stopped
 
 
 def listen(host, port):
@@ -38,10 +40,10 @@ def listen(host, port):
         except BaseException:
             bound.close()
             raise
-    except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", error)
+    except OSError as error:
         raise OSError(
-            f"--host {host} --port {port}: {told}; give another, or --port 0 for any free one."
+            f"--host {host} --port {port}: {error.strerror}; give another, or --port 0 for any "
+            "free one."
         ) from error
     return bound
 
@@ -96,3 +98,9 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter):
         drained = time.monotonic() >= self._until and not self._service.taken
         return await super().on_tick(counter) or drained
+
+    async def shutdown(self, sockets=None):
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST)  # else those who have just connected would get no answer
+        await super().shutdown(sockets)
