@@ -104,5 +104,5 @@ class Observed:
                 await self._app(scope, receive, observed)
             finally:
                 route = scope.get("route")  # a template, so that there are few
-                path = getattr(route, "path", "other")
+                path = getattr(route, "path_format", "other")
                 self._metrics.answered(path, status, time.perf_counter() - start)

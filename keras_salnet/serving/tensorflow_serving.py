@@ -14,6 +14,7 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from keras_salnet.predictor import restored
 from keras_salnet.serving.documentation import errors
@@ -29,6 +30,13 @@ _INPUTS = {
     "predict_uint8": ("image", "DT_UINT8"),
     "predict_image_bytes": ("image_bytes", "DT_STRING"),
 }
+
+
+class _ModelName(StringConvertor):
+    regex = "[^/:]+"  # so that NAME:predict is none
+
+
+register_url_convertor("model", _ModelName())
 
 _Name = Annotated[str, Path(description="the model's name, which start-up prints")]
 _Version = Annotated[int, Path(ge=1, description=f"its version: {_VERSION}")]
@@ -104,18 +112,19 @@ def router(service, name):
             answer = await unless_gone(request, _predict(service, body))
         return Response(answer, media_type="application/json")
 
-    for version in ("", "/versions/{version}"):
-        url = "/v1/models/{name}" + version
-        routes.get(url, responses=errors(404, 422), operation_id=f"status{version}")(status)
-        routes.get(
-            url + "/metadata", responses=errors(404, 422), operation_id=f"metadata{version}"
-        )(metadata)
+    for version in ("", "/versions/{version:int}"):
+        url = "/v1/models/{name:model}" + version
+        kind = "_version" if version else ""
+        routes.get(url, responses=errors(404, 422), operation_id="status" + kind)(status)
+        routes.get(url + "/metadata", responses=errors(404, 422), operation_id="metadata" + kind)(
+            metadata
+        )
         routes.post(
             url + ":predict",
             response_model=Predictions,
             responses=errors(400, 404, 413, 422, 429, 503, 504),
             openapi_extra={"requestBody": _BODY},
-            operation_id=f"predict{version}",
+            operation_id="predict" + kind,
         )(predict)
     return routes
 

@@ -44,7 +44,8 @@ def visit(browser, url):
     contexts, wrong = [], []
 
     def opened(size, scheme="light"):
-        context = browser.new_context(viewport=size, color_scheme=scheme, has_touch=size is PHONE)
+        phone = {"has_touch": True, "is_mobile": True} if size is PHONE else {}
+        context = browser.new_context(viewport=size, color_scheme=scheme, **phone)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda told: wrong.append(told.text) if told.type == "error" else None)
@@ -80,6 +81,7 @@ def test_choose_fade_and_download(visit, tmp_path):
     (tmp_path / "photo.png").write_bytes(encoded(image))
     page = visit(WIDE)
     playwright.expect(page.locator("#result")).to_be_hidden()
+    playwright.expect(page.get_by_text("Take a photo")).to_be_hidden()
     page.get_by_label("Choose an image").set_input_files(tmp_path / "photo.png")
     done(page, "photo.png, 320 × 240 pixels")
 
@@ -173,6 +175,7 @@ def test_keyboard_alone(visit, tmp_path):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone(visit, scheme):
     page = visit(PHONE, scheme)
+    playwright.expect(page.get_by_text("Take a photo")).to_be_visible()
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(wide)
     drop(page, "a_very_long_name" * 10 + ".png", encoded(spot(300, 900, 40, 30)))
