@@ -136,7 +136,7 @@ async def _end_under_load(server, image, answers):
     return server.process.wait(20), met
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_sigterm_under_load_loses_nothing(start, photo, rounds):
     for turn in range(rounds):
         with start() as server:
