@@ -4,8 +4,10 @@
 
 Throughput: clients that each send the next image when the last is answered, on connections that
 they keep, against the same work without a server: bytes in, PNG bytes out, in a plain loop of one
-process with `Predictor`. The model alone is its share of that loop. What sends the requests is a
-process of its own on the same cores, with no HTTP library, for it to take little.
+process with `Predictor`. The model alone is `Predictor.infer` on what is in its frame already.
+Processors is the time that all of them worked for an image, which hardly depends on what else runs
+on the machine, as rates do. What sends the requests is a process of its own on the same cores, with
+no HTTP library, for it to take little.
 
 Overload: requests at five times the rate of the bare loop, whether or not others are answered.
 Malformed: cut, damaged and random images and JSON. Memory is the server's resident set (of Linux).
@@ -16,6 +18,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -65,16 +68,17 @@ def bare(arguments):
     def rate(function, items):
         for item in items[:CHECKED]:
             function(item)
-        start, count = time.perf_counter(), 0
+        start, count, work = time.perf_counter(), 0, time.process_time()
         while (seconds := time.perf_counter() - start) < arguments.seconds:
             function(items[count % len(items)])
             count += 1
-        return count / seconds
+        return count / seconds, (time.process_time() - work) / count
 
     frames = [predictor.in_frame(image)[0][None] for image in encoded]
+    loop, model = rate(png, encoded), rate(predictor.infer, frames)
     return {
-        "bare": rate(png, encoded),
-        "model": rate(predictor.infer, frames),
+        "bare": {"rate": loop[0], "work": loop[1]},
+        "model": {"rate": model[0], "work": model[1]},
         "answers": [png(image).hex() for image in encoded[:CHECKED]],
     }
 
@@ -99,6 +103,11 @@ class Server:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+
+    def work(self):
+        """Seconds that processors have worked for it."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self, kind="VmRSS"):
         """MiB."""
@@ -138,7 +147,7 @@ class Connection:
 
 
 async def throughput(server, encoded, clients, seconds):
-    """(answers a second, latencies in seconds)."""
+    """(answers a second, seconds of processors for each, latencies in seconds)."""
     latencies = []
     numbers = iter(range(sys.maxsize))
 
@@ -154,9 +163,10 @@ async def throughput(server, encoded, clients, seconds):
 
     await asyncio.gather(*(client(time.perf_counter() + 1) for _ in range(clients)))
     latencies.clear()
-    start = time.perf_counter()
+    start, work = time.perf_counter(), server.work()
     await asyncio.gather(*(client(start + seconds) for _ in range(clients)))
-    return len(latencies) / (time.perf_counter() - start), latencies
+    passed, work = time.perf_counter() - start, server.work() - work
+    return len(latencies) / passed, work / len(latencies), latencies
 
 
 async def check_answers(server, encoded, wanted):
@@ -301,11 +311,11 @@ def measure_side(side, arguments):
         if kind == "clients":
             wanted = arguments.answers.read_text().split()
             asyncio.run(check_answers(server, encoded, wanted))
-            rate, latencies = asyncio.run(
+            rate, work, latencies = asyncio.run(
                 throughput(server, encoded, int(number), arguments.seconds)
             )
             p50, p99 = np.percentile(latencies, (50, 99))
-            return {"rate": rate, "p50": p50, "p99": p99}
+            return {"rate": rate, "work": work, "p50": p50, "p99": p99}
         if kind == "overload":
             asyncio.run(throughput(server, encoded, 4, 2))
             before = server.memory()
@@ -337,8 +347,8 @@ def main():
 
         rounds = []
         for _ in range(arguments.rounds):
-            found = {"bare": run("bare")}
-            answers.write_text("\n".join(found["bare"]["answers"]))
+            found = run("bare")
+            answers.write_text("\n".join(found.pop("answers")))
             for clients in arguments.clients:
                 found[clients] = run(f"clients:{clients}")
             rounds.append(found)
@@ -346,23 +356,28 @@ def main():
         def median(side, quantity):
             return statistics.median(found[side][quantity] for found in rounds)
 
-        def ratio(side):
-            pairs = (found[side]["rate"] / found["bare"]["bare"] for found in rounds)
-            return f"{statistics.median(pairs):.2f}×"
+        def row(name, side):
+            ratio = statistics.median(
+                found[side]["rate"] / found["bare"]["rate"] for found in rounds
+            )
+            latencies = (
+                f"{1e3 * median(side, quantity):.0f}" if isinstance(side, int) else None
+                for quantity in ("p50", "p99")
+            )
+            rate, work = median(side, "rate"), 1e3 * median(side, "work")
+            return name, f"{rate:.1f}", f"{ratio:.2f}×", f"{work:.1f}", *latencies
 
-        rate = median("bare", "bare")
-        print(
-            f"{arguments.model}, {arguments.rounds} rounds of {arguments.seconds:g} s; images/s, "
-            "and milliseconds to an answer:"
+        print(f"{arguments.model}, medians of {arguments.rounds} rounds:")
+        clients = [
+            row(f"server, {number} client{'s' if number > 1 else ''}", number)
+            for number in arguments.clients
+        ]
+        print_table(
+            ("", "images/s", "of the bare loop", "processors, ms", "p50, ms", "p99, ms"),
+            [row("bare loop", "bare"), row("model alone", "model"), *clients],
         )
-        rows = [("model alone", f"{median('bare', 'model'):.1f}", None, None, None)]
-        rows.append(("bare loop", f"{rate:.1f}", "1.00×", None, None))
-        for clients in arguments.clients:
-            p50, p99 = (f"{1e3 * median(clients, quantity):.0f}" for quantity in ("p50", "p99"))
-            name = f"server, {clients} client{'s' if clients > 1 else ''}"
-            rows.append((name, f"{median(clients, 'rate'):.1f}", ratio(clients), p50, p99))
-        print_table(("", "images/s", "of the bare loop", "p50, ms", "p99, ms"), rows)
 
+        rate = median("bare", "rate")
         found = run(f"overload:{rate}")
         before, peak, after = found["memory"]
         print(
