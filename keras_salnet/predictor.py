@@ -25,7 +25,7 @@ class Predictor:
     Make one with `Predictor.load`. Its attributes: `name` for tables, `input_size` the (height,
     width) of the network's frame, with None for a side that follows the image (see `frame`), `fit`
     how images are brought into it, `config` the settings of the run that the model comes from ({}
-    where unknown).
+    where unknown), `batches` whether several images at once cost the model less than one by one.
 
     Example:
         >>> predictor = Predictor.load()
@@ -34,13 +34,14 @@ class Predictor:
         (480, 640)
     """
 
-    def __init__(self, infer, input_size, fit="stretch", name="model", config=None):
+    def __init__(self, infer, input_size, fit="stretch", name="model", config=None, batches=True):
         """Wrap a function (B, H, W, 3) float32 RGB 0…255 → (B, H, W, 1) maps."""
         self._infer = infer
         self.input_size = tuple(input_size)
         self.fit = fit
         self.name = name
         self.config = config or {}
+        self.batches = batches
 
     @classmethod
     def load(cls, path_or_name=DEFAULT, input_size=None):
@@ -92,7 +93,7 @@ class Predictor:
                 "fit": config["recipe"]["fit"],
             }
         name, fit = about.get("name", path.name), about.get("fit", "stretch")
-        return cls(infer, input_size, fit, name, config)
+        return cls(infer, input_size, fit, name, config, batches=path.suffix != ".tflite")
 
     def frame(self, size):
         """The frame that an image is brought into.
@@ -118,8 +119,8 @@ class Predictor:
         """Predict where people look.
 
         Args:
-            image: path of an image, turned as its EXIF orientation says, or an array (H, W, 3)
-                RGB, 0…255, uint8 or floating.
+            image: path of an image, turned as its EXIF orientation says, or such a file as bytes,
+                or an array (H, W, 3) RGB, 0…255, uint8 or floating.
             density: return a map that sums to 1 instead of one whose maximum is 1.
 
         Returns:
@@ -146,20 +147,62 @@ class Predictor:
         Raises:
             FileNotFoundError, ValueError: as `__call__`; or the images need different frames.
         """
-        images = [
-            read_image(image) if isinstance(image, (str, Path)) else _check_image(image)
-            for image in images
-        ]
-        sizes = [image.shape[:2] for image in images]
-        frames = {self.frame(size) for size in sizes}
-        if len(frames) > 1:
+        frames, fits = zip(*map(self.in_frame, images), strict=True)
+        if len({frame.shape for frame in frames}) > 1:
             raise ValueError("images of a batch must need the same frame; their sizes differ.")
-        fits = [Fit(size, *frames, self.fit) for size in sizes]
-        pixels = np.stack([fit.image(image) for fit, image in zip(fits, images, strict=True)])
-        maps = np.asarray(self._infer(pixels), np.float32)[..., 0]
+        maps = self.infer(np.stack(frames))
+        return [restored(map_, fit, density) for fit, map_ in zip(fits, maps, strict=True)]
+
+    # The steps of `batch`, for those who run them in different threads.
+
+    def in_frame(self, image):
+        """Bring an image into the model's frame.
+
+        Args:
+            image: as of `__call__`.
+
+        Returns:
+            ((H, W, 3) float32 of the frame's size, the `Fit` that leads back from it).
+
+        Raises:
+            FileNotFoundError, ValueError: as `__call__`.
+        """
+        read = isinstance(image, (str, Path, bytes))
+        image = read_image(image) if read else _check_image(image)
+        size = image.shape[:2]
+        fit = Fit(size, self.frame(size), self.fit)
+        return fit.image(image), fit
+
+    def infer(self, frames):
+        """What the model itself answers; in one thread at a time.
+
+        Args:
+            frames: (B, H, W, 3) float32 RGB, 0…255, of the frame's size.
+
+        Returns:
+            (B, H, W) float32 maps in [0, 1], of the frame's size.
+
+        Raises:
+            ValueError: the model answers with NaN or infinity.
+        """
+        maps = np.asarray(self._infer(frames), np.float32)[..., 0]
         if not np.isfinite(maps).all():
             raise ValueError(f"{self.name}: the model answers with NaN or infinity.")
-        return [_scaled(fit.undo(map_), density) for fit, map_ in zip(fits, maps, strict=True)]
+        return maps
+
+
+def restored(saliency, fit, density=False):
+    """A map of the frame as a map of the image.
+
+    Args:
+        saliency: (H, W) float32, of `Predictor.infer`.
+        fit: of `Predictor.in_frame`.
+        density: as of `Predictor.__call__`.
+
+    Returns:
+        (h, w) float32, as of `Predictor.__call__`.
+    """
+    return _scaled(fit.undo(saliency), density)
 
 
 def _scaled(saliency, density):

@@ -70,13 +70,14 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     return np.round(blended).astype(np.uint8)
 
 
-def side_by_side(image, saliency, colormap="inferno"):
+def side_by_side(image, saliency, colormap="inferno", opacity=0.6):
     """The image, and right of it the image under its heat map.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         saliency: (H, W) floats ≥ 0, of the image's size.
         colormap: one of `COLORMAPS`.
+        opacity: as of `overlay`.
 
     Returns:
         (H, 2 W, 3) uint8 RGB.
@@ -84,7 +85,7 @@ def side_by_side(image, saliency, colormap="inferno"):
     Raises:
         ValueError: the sizes differ, or an unknown colour map.
     """
-    return np.hstack([image, overlay(image, saliency, colormap)])
+    return np.hstack([image, overlay(image, saliency, colormap, opacity)])
 
 
 def crisp(saliency, threshold):
@@ -157,9 +158,21 @@ def write_picture(path, picture):
     """
     if not cv2.haveImageWriter(Path(path).name):
         raise ValueError(f"{path}: must end as a picture does, in .png or .jpg.")
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     with atomic(path) as draft:
         # imwrite knows no file names outside the locale's encoding.
-        _, encoded = cv2.imencode(draft.suffix, picture)
-        draft.write_bytes(encoded.tobytes())
+        draft.write_bytes(encode_picture(picture, draft.suffix))
+
+
+def encode_picture(picture, ending=".png"):
+    """What a file of a picture holds.
+
+    Args:
+        picture: (H, W) grey or (H, W, 3) RGB uint8.
+        ending: of the file's name, ``".png"`` or ``".jpg"``.
+
+    Returns:
+        bytes.
+    """
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(ending, picture)[1].tobytes()

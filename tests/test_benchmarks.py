@@ -154,3 +154,20 @@ def test_models():
     assert float(multiply_adds) == pytest.approx(33, abs=1)
     assert float(keras) > 0
     assert float(litert) > 0
+
+
+@pytest.mark.slow
+def test_serving():
+    if not importlib.util.find_spec("uvicorn"):
+        pytest.skip("the server needs pip install 'keras-salnet[serve]'")
+    short = ("--rounds", "1", "--seconds", "1", "--clients", "2", "--malformed", "80")
+    output = run("serving.py", *short, once=())
+    printed = rows(output)
+    assert list(printed) == ["bare loop", "model alone", "server, 2 clients"]
+    assert printed["bare loop"][1] == "1.00×"
+    assert all(float(row[0]) > 0 for row in printed.values())
+    told = output.replace("\n", " ")
+    assert "× 500" not in told
+    assert "80 malformed requests" in told
+    assert " 0 broken off" in told
+    assert "Ended with status 0" in told

@@ -1,5 +1,7 @@
 """One image and what is known of where people looked at it, or of the objects that stand out."""
 
+import contextlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -222,34 +224,37 @@ def points_inside(points, size):
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
-def read_image(path):
+def read_image(source):
     """Read an image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     What is transparent in a PNG is shown over white, as on a page.
+
+    Args:
+        source: path of the file, or what such a file holds, as bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not an image that OpenCV can read.
     """
-    image = cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    alpha = _read_alpha(path)
+    image = cv2.cvtColor(_decode(source, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    alpha = _read_alpha(source)
     if alpha is None:
         return image
-    alpha = alpha[..., None].astype(np.int32)
-    return ((image * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    alpha = alpha[..., None].astype(np.uint16)  # 255² and half of 255 fit
+    over_white = image * alpha
+    over_white += 255 * (255 - alpha) + 127
+    over_white //= 255
+    return over_white.astype(np.uint8)
 
 
-def _read_alpha(path):
+def _read_alpha(source):
     """(H, W) uint8: how opaque the pixels of a PNG are; None of what knows no transparency."""
-    try:
-        with PIL.Image.open(path) as image:
-            # TensorFlow knows a transparent colour in palettes alone.
-            known = image.mode in ("LA", "P", "RGBA") and image.has_transparency_data
-            if image.format != "PNG" or not known:
-                return None
-            return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGBA"))[..., 3]
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from error
+    with _open(source) as image:
+        # TensorFlow knows a transparent colour in palettes alone.
+        known = image.mode in ("LA", "P", "RGBA") and image.has_transparency_data
+        if image.format != "PNG" or not known:
+            return None
+        return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGBA"))[..., 3]
 
 
 def read_grey(path):
@@ -276,14 +281,17 @@ def read_fixation_map(path):
     return map_points(looked)
 
 
-def image_size(path):
-    """(height, width) that `read_image` would return, from the file's header alone.
+def image_size(source):
+    """(height, width) that `read_image` would return, from the header alone.
+
+    Args:
+        source: as of `read_image`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not an image.
     """
-    (width, height), orientation = _read_header(path)
+    (width, height), orientation = _read_header(source)
     return (width, height) if orientation >= 5 else (height, width)
 
 
@@ -305,30 +313,45 @@ def exif_orientation(path):
     return _read_header(path)[1]
 
 
-def _read_header(path):
+def _read_header(source):
     exif = PIL.Image.Exif()
+    with _open(source) as image:
+        # Not `getexif`, which decodes a whole PNG, and takes XMP that OpenCV does not.
+        exif.load(image.info.get("exif", b""))
+        orientation = exif.get(PIL.ExifTags.Base.Orientation, 1)
+        return image.size, orientation if orientation in range(1, 9) else 1
+
+
+@contextlib.contextmanager
+def _open(source):
+    """Yield a `PIL.Image.Image` that is not decoded; what fails in the block is told as ours."""
     try:
-        with PIL.Image.open(path) as image:
-            # Not `getexif`, which decodes a whole PNG, and takes XMP that OpenCV does not.
-            exif.load(image.info.get("exif", b""))
-            orientation = exif.get(PIL.ExifTags.Base.Orientation, 1)
-            return image.size, orientation if orientation in range(1, 9) else 1
+        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            yield image
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from error
+    except Exception as error:  # each of Pillow's decoders raises its own
+        raise ValueError(f"{_name(source)}: not a readable image: {error}") from error
 
 
-def _decode(path, flags):
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
-    # imread knows no file names outside the locale's encoding; imdecode needs none.
-    data = np.fromfile(path, np.uint8)
+def _decode(source, flags):
+    if isinstance(source, bytes):
+        data = np.frombuffer(source, np.uint8)
+    elif Path(source).is_file():
+        # imread knows no file names outside the locale's encoding; imdecode needs none.
+        data = np.fromfile(source, np.uint8)
+    else:
+        raise FileNotFoundError(f"{source}: there is no such file.")
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:  # more than 2³⁰ pixels, as a damaged header may say
         image = None
     if image is None:
-        raise ValueError(f"{path}: not a readable image; it may be truncated or of another format.")
+        raise ValueError(
+            f"{_name(source)}: not a readable image; it may be truncated or of another format."
+        )
     return image
+
+
+def _name(source):
+    return "image" if isinstance(source, bytes) else source

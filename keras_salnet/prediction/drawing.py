@@ -17,14 +17,16 @@ class Drawing:
         colormap: one of `keras_salnet.visualize.COLORMAPS`; None: grey for the map alone and
             inferno over images.
         threshold: leave out what is below this part of a map's maximum, 0…1.
+        opacity: of heat maps over images, at the map's maximum, 0…1.
 
     Raises:
-        ValueError: an unknown kind or colour map, or a threshold out of its range.
+        ValueError: an unknown kind or colour map, or a number out of its range.
     """
 
     kind: str = "overlay"
     colormap: str | None = None
     threshold: float = 0.0
+    opacity: float = 0.6
 
     def __post_init__(self):
         for name, value, known in (
@@ -34,8 +36,9 @@ class Drawing:
             if value not in known:
                 known = ", ".join(filter(None, known))
                 raise ValueError(f"{name} must be one of {known}, not {value!r}.")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be between 0 and 1, not {self.threshold}.")
+        for name in ("threshold", "opacity"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}.")
 
     def __call__(self, image, saliency):
         """Draw one map.
@@ -51,4 +54,4 @@ class Drawing:
         if self.kind == "saliency":
             return heatmap(saliency, self.colormap) if self.colormap else to_grey(saliency)
         draw = overlay if self.kind == "overlay" else side_by_side
-        return draw(image, saliency, self.colormap or "inferno")
+        return draw(image, saliency, self.colormap or "inferno", self.opacity)
