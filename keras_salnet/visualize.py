@@ -20,7 +20,9 @@ def to_grey(saliency):
         (H, W) uint8, rounded to the nearest level: cutting off instead turns small values into
         zeros, which KL and IG punish without bound. Score floats, not pictures, where you can.
     """
-    return np.round(255 * _scaled(saliency)).astype(np.uint8)
+    peak = np.max(saliency)
+    scaled = saliency / peak if peak > 0 else np.zeros_like(saliency)
+    return np.round(np.asarray(scaled) * 255).astype(np.uint8)
 
 
 def heatmap(saliency, colormap="inferno"):
@@ -64,8 +66,9 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     """
     if image.shape[:2] != saliency.shape:
         raise ValueError(f"saliency {saliency.shape} must have the image's size {image.shape[:2]}.")
-    # The square root keeps weaker regions visible; of 256 levels, its first steps would be, too.
-    cover = opacity * np.sqrt(_scaled(saliency)[..., None])
+    # Weaker regions stay visible; a square root would also show the first of 256 levels as contours.
+    part = to_grey(saliency)[..., None] / 255
+    cover = opacity * part * (2 - part)
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
     return np.round(blended).astype(np.uint8)
 
@@ -109,8 +112,8 @@ def difference(saliency, density):
     """Where a prediction says too much, in red, and where too little, in blue; white where it fits.
 
     Both are compared as densities, divided by their sums. The strongest colours stand for a
-    difference as large as the higher peak of the two, and as in `overlay` smaller ones are raised
-    by the square root.
+    difference as large as the higher peak of the two, and smaller ones are raised by the square
+    root.
 
     Args:
         saliency: (H, W) floats ≥ 0, the prediction.
@@ -134,12 +137,6 @@ def difference(saliency, density):
     change = (saliency - density) / max(saliency.max(), density.max())  # -1 … 1
     change = np.sign(change) * np.sqrt(np.abs(change))
     return colormaps["RdBu_r"]((change + 1) / 2, bytes=True)[..., :3]
-
-
-def _scaled(saliency):
-    """Divided by its maximum; zeros where that is 0."""
-    peak = np.max(saliency)
-    return np.asarray(saliency / peak if peak > 0 else np.zeros_like(saliency))
 
 
 def _to_density(saliency):

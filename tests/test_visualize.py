@@ -99,6 +99,12 @@ def test_an_overlay_grows_with_saliency(image):
     assert np.all(np.diff(brightness) >= 0)
 
 
+def test_an_overlay_has_no_contours_where_few_look():
+    ramp = np.linspace(0, 1, 256)[None]
+    picture = overlay(np.full((1, 256, 3), 255, np.uint8), ramp)
+    assert np.abs(np.diff(picture[0, :20].astype(int), axis=0)).max() <= 3
+
+
 def test_inputs_are_left_alone(saliency, image):
     before = saliency.copy(), image.copy()
     overlay(image, saliency)

@@ -10,7 +10,6 @@ import kotlin.math.ceil
 import kotlin.math.max
 import kotlin.math.min
 import kotlin.math.roundToInt
-import kotlin.math.sqrt
 
 /**
  * Where people look in an image, by a model of keras-salnet in the app's assets.
@@ -83,11 +82,11 @@ class Saliency(
     /**
      * The map in colours, clear where nobody looks: show it stretched over the image.
      *
-     * The square root keeps weaker regions visible.
+     * Its opacity keeps weaker regions visible.
      */
     fun heatMap(image: Bitmap, opacity: Float = 0.6f): Bitmap {
         val map = predict(image)
-        val colors = IntArray(map.size) { color(map[it], opacity * sqrt(map[it])) }
+        val colors = IntArray(map.size) { color(map[it], opacity * map[it] * (2 - map[it])) }
         return Bitmap.createBitmap(colors, width, height, Bitmap.Config.ARGB_8888)
     }
 

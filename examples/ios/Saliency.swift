@@ -52,11 +52,11 @@ final class Saliency {
 
   /// The map in colours, clear where nobody looks: show it stretched over the image.
   ///
-  /// The square root keeps weaker regions visible.
+  /// Its opacity keeps weaker regions visible.
   func heatMap(_ image: CGImage, opacity: Float = 0.6) throws -> CGImage {
     var bytes = [UInt8]()
     for value in try predict(image) {
-      let cover = opacity * value.squareRoot()
+      let cover = opacity * value * (2 - value)
       for channel in color(value) { bytes.append(UInt8((channel * cover).rounded())) }
       bytes.append(UInt8((255 * cover).rounded()))
     }

@@ -20,33 +20,30 @@ const INFERNO =
   "f2ea69f1ec6df1ed71f1ef75f1f179f2f27df2f482f3f586f3f68af4f88ef5f992f6fa96f8fb9af9fc9dfafda1fcffa4";
 
 /**
- * The heat map of a map.
+ * The heat map of a greyscale map.
  *
- * The square root in its opacity keeps weaker regions visible, as in keras_salnet.visualize.
+ * It is as opaque as in keras_salnet.visualize, which keeps weaker regions visible.
  *
- * @param saliency Float32Array of height * width, of `Saliency`'s `scaled`.
+ * @param levels Uint8Array of height * width.
  * @returns ImageData.
  */
-export function heatmap(saliency, height, width) {
+export function heatmap(levels, height, width) {
   const colours = Uint32Array.from({ length: 256 }, (_, level) => {
     const rgb = parseInt(INFERNO.slice(6 * level, 6 * level + 6), 16);
+    const opacity = Math.round(level * (2 - level / 255));
     // ImageData has the bytes R, G, B, A, and every browser's processor the lowest byte first.
-    return ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
+    return (opacity << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
   });
-  const opacity = (value) => Math.round(255 * Math.sqrt(value)) << 24;
-  return drawn(height, width, (i) => colours[level(saliency[i])] | opacity(saliency[i]));
-}
-
-/** A map as a greyscale picture, opaque. */
-export function grey(saliency, height, width) {
-  return drawn(height, width, (i) => 0xff000000 | (0x010101 * level(saliency[i])));
-}
-
-const level = (value) => Math.round(255 * value);
-
-function drawn(height, width, pixel) {
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = pixel(i);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = colours[levels[i]];
+  return image;
+}
+
+/** A greyscale map as ImageData, opaque. */
+export function grey(levels, height, width) {
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = 0xff000000 | (0x010101 * levels[i]);
   return image;
 }

@@ -1,7 +1,7 @@
 // The page: pictures come in from a file, the clipboard or the camera, heat maps are shown and saved.
 
 import { grey, heatmap } from "./heatmap.js";
-import { Saliency, scaled } from "./saliency.js";
+import { Saliency, levels } from "./saliency.js";
 
 const ON_SCREEN = 1e6; // pixels that are drawn
 const SAVED = 2 ** 24; // and saved: what a canvas holds in every browser
@@ -135,7 +135,7 @@ function show(bitmap, map, name) {
   const image = canvas(height, width, element("image"));
   image.drawImage(bitmap, 0, 0, width, height);
   const heat = canvas(height, width, element("heat"));
-  heat.putImageData(heatmap(scaled(map, height, width), height, width), 0, 0);
+  heat.putImageData(heatmap(levels(map, height, width), height, width), 0, 0);
   element("empty").hidden = true;
   element("result").hidden = element("tools").hidden = false;
   element("save-picture").disabled = element("save-map").disabled = false;
@@ -145,7 +145,7 @@ function savePicture() {
   const { bitmap, map, name } = shown;
   const { height, width } = within(bitmap, SAVED);
   const heat = canvas(height, width);
-  heat.putImageData(heatmap(scaled(map, height, width), height, width), 0, 0);
+  heat.putImageData(heatmap(levels(map, height, width), height, width), 0, 0);
   const picture = canvas(height, width);
   picture.fillStyle = "white";
   picture.fillRect(0, 0, width, height);
@@ -159,7 +159,7 @@ function saveMap() {
   const { bitmap, map, name } = shown;
   const { height, width } = within(bitmap, SAVED);
   const picture = canvas(height, width);
-  picture.putImageData(grey(scaled(map, height, width), height, width), 0, 0);
+  picture.putImageData(grey(levels(map, height, width), height, width), 0, 0);
   save(picture.canvas, `${stem(name)}_saliency.png`);
 }
 

@@ -32,7 +32,7 @@ export class Saliency {
    * Predict where people look.
    *
    * @param bitmap ImageBitmap; what is transparent is seen over white.
-   * @returns the map in the model's frame, for `scaled`.
+   * @returns the map in the model's frame, for `levels`.
    */
   async predict(bitmap) {
     const { height, width } = this;
@@ -47,17 +47,17 @@ export class Saliency {
 }
 
 /**
- * A map of another size, divided by its maximum.
+ * A map as a greyscale picture, 255 where most people look.
  *
  * @param map of `predict`.
  * @param height, width to bring it to: the image's own, or others of its proportions.
- * @returns Float32Array of height * width values, 1 where most people look.
+ * @returns Uint8Array of height * width levels.
  */
-export function scaled(map, height, width) {
+export function levels(map, height, width) {
   const values = resize(map, height, width);
   let peak = 0;
   for (const value of values) peak = Math.max(peak, value);
-  return values.map((value) => (peak > 0 ? value / peak : 0));
+  return Uint8Array.from(values, (value) => (peak > 0 ? Math.round((255 * value) / peak) : 0));
 }
 
 /** An ImageBitmap as `resize` takes it: RGB, the fourth number of each pixel left out. */
