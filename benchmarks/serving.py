@@ -35,6 +35,7 @@ CLIENTS = (1, 4, 16)
 OVERLOAD = 5  # times the bare loop's rate
 LIMIT = 30.0  # seconds, the server's default
 CHECKED = 5  # images
+KEPT = 3.0  # seconds; the server closes connections that are idle for five
 
 
 def images(folder, number=32):
@@ -122,9 +123,12 @@ class Connection:
     def __init__(self, server):
         self._server = server
         self._streams = None
+        self._used = 0.0
 
     async def post(self, body, path="/predict", media_type="image/jpeg"):
         """(status, body) of the answer."""
+        if time.perf_counter() - self._used > KEPT:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection(self._server.host, self._server.port)
         reader, writer = self._streams
@@ -136,6 +140,7 @@ class Connection:
         answer = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(answer.partition(b"content-length: ")[2].partition(b"\r")[0])
         content = await reader.readexactly(length)
+        self._used = time.perf_counter()
         if b"connection: close" in answer:
             self.close()
         return int(answer.split(b" ", 2)[1]), content

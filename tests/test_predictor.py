@@ -69,6 +69,7 @@ def test_a_file_equals_its_pixels(tmp_path):
     predictor = Predictor(brightness, FRAME)
     np.testing.assert_array_equal(predictor(path), predictor(image))
     np.testing.assert_array_equal(predictor(str(path)), predictor(image))
+    np.testing.assert_array_equal(predictor(path.read_bytes()), predictor(image))
 
 
 def test_exif_orientation_is_applied(tmp_path):
@@ -109,6 +110,8 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.jpg"):
         predictor(tmp_path / "text.jpg")
+    with pytest.raises(ValueError, match="image: not a readable image"):
+        predictor(b"no image")
     (tmp_path / "empty.png").touch()
     with pytest.raises(ValueError, match=r"empty\.png"):
         predictor(tmp_path / "empty.png")

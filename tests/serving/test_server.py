@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -166,23 +167,28 @@ def test_the_answers_stay_the_same_under_load(start, fast):
 
 
 def test_a_client_that_goes_away_leaves_its_place():
-    with in_process() as client:
-        service = client.app.state.service
+    release = threading.Event()
+    release.set()
 
-        async def leave():
-            told = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
+    def held(images):
+        assert release.wait(10)
+        return images[..., :1] / 255
 
-            async def receive():
-                return told.pop(0)
-
-            async def send(message):
-                sent.append(message)
-
-            scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b""}
-            scope |= {"headers": [(b"content-type", b"image/png")], "http_version": "1.1"}
-            await client.app(scope, receive, send)
-
+    with in_process(held) as client:
+        release.clear()
+        image = encoded(spot(40, 60, 20, 20))
+        told = [{"type": "http.request", "body": image}, {"type": "http.disconnect"}]
         sent = []
-        client.portal.call(leave)
+
+        async def receive():
+            return told.pop(0)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b""}
+        scope |= {"headers": [(b"content-type", b"image/png")], "http_version": "1.1"}
+        client.portal.call(client.app, scope, receive, send)
         assert sent[0]["status"] == 499
-        assert service.taken == 0
+        assert client.app.state.service.taken == 0
+        release.set()
