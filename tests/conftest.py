@@ -63,4 +63,7 @@ def pysaliency():
         import pysaliency.metrics
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(np, "trapz", np.trapezoid, raising=False)
+        # It makes NaN of whatever an empty array holds, which may be invalid to compute with.
+        create = np.errstate(invalid="ignore")(pysaliency.Fixations.create_without_history)
+        patch.setattr(pysaliency.Fixations, "create_without_history", create)
         yield pysaliency

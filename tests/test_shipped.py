@@ -106,6 +106,7 @@ assert not loaded & {"keras", "tensorflow", "jax", "torch", "matplotlib"}, loade
 """
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_it(displays, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["train", "--init", "fast", "--data", str(displays), "--epochs", "1", "--out", "run"]

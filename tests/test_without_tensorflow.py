@@ -142,6 +142,7 @@ def test_tensorflow_predicts_the_same(without, displays):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_tensorflow_exports_it(without, displays, tmp_path):
     assert cli.main(["export", str(without.run), "--out", str(tmp_path / "model.tflite")]) == 0
     ours = np.load(without.folder / "predictions" / "test_0000_saliency.npy")

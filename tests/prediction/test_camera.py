@@ -136,7 +136,15 @@ def test_ctrl_c_leaves_a_whole_video(predictor, tmp_path, counting):
     assert len(times_and_levels(tmp_path / "b.mp4")[0]) == 5
 
 
-def test_a_second_ctrl_c_leaves_none(predictor, tmp_path, counting):
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises KeyboardInterrupt, which a shell's background processes ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_leaves_none(predictor, tmp_path, counting, interruptible):
     def draw(image, saliency):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)

@@ -31,7 +31,9 @@ def test_every_model_has_a_recipe():
         assert RECIPES[name].model == name
 
 
-@pytest.mark.parametrize("model", OTHERS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=pytest.mark.slow if m == "mobilerga" else ()) for m in OTHERS]
+)
 def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
         monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
