@@ -66,7 +66,7 @@ def overlay(image, saliency, colormap="inferno", opacity=0.6):
     """
     if image.shape[:2] != saliency.shape:
         raise ValueError(f"saliency {saliency.shape} must have the image's size {image.shape[:2]}.")
-    # Weaker regions stay visible; a square root would also show the first of 256 levels as contours.
+    # Weaker regions stay visible; a square root would show the first of 256 levels as contours.
     part = to_grey(saliency)[..., None] / 255
     cover = opacity * part * (2 - part)
     blended = image * (1 - cover) + heatmap(saliency, colormap) * cover
