@@ -2,6 +2,9 @@
 
 import base64
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +182,12 @@ def test_other_models_and_bad_images(red):
 def test_names_fit_into_urls():
     with in_process(name="runs/a:b") as client:
         assert client.get("/v1/models/runs-a-b").status_code == 200
+
+
+def test_the_example_s_client_works_against_it(start, fast, photo, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    client = Path(__file__).parents[2] / "examples" / "serving" / "client_rest.py"
+    with start("--name", "saliency") as server:
+        command = [sys.executable, client, "photo.jpg", "--url", server.url]
+        subprocess.run(command, cwd=tmp_path, check=True)
+    assert (tmp_path / "map.png").read_bytes() == encode_picture(to_grey(fast(photo)))
