@@ -80,7 +80,7 @@ def test_a_file_is_checked_once(folders):
     ],
 )
 def test_weights_of_the_command_line(data, weights, expected):
-    assert cli._weighted(data, weights, pytest.fail) == expected
+    assert cli.train._weighted(data, weights, pytest.fail) == expected
 
 
 def test_a_weight_too_few_is_told(folders, capsys):

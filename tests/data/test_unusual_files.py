@@ -151,7 +151,9 @@ def brightness(images):
 @pytest.fixture
 def predict(monkeypatch):
     """The command, with a model that answers how bright a pixel is."""
-    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME, "pad"))
+    monkeypatch.setattr(
+        cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME, "pad")
+    )
     return lambda *arguments: cli.main(["predict", *map(str, arguments), "--model", "any"])
 
 

@@ -89,7 +89,7 @@ def test_shards_divide_the_images(photos):
 def test_the_outputs_are_no_inputs(photos, monkeypatch):
     monkeypatch.chdir(photos)
     command = ["predict", ".", "--overlay"]
-    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.setattr(cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME))
     for _ in range(2):
         assert cli.main(command) == 0
     assert len(list(Path("predictions").rglob("*.png"))) == 5
@@ -240,7 +240,7 @@ def test_drawings():
 
 
 def test_the_command(photos, tmp_path, monkeypatch, capsys, caplog):
-    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.setattr(cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME))
     out = tmp_path / "out"
     (photos / "broken.jpg").write_bytes(b"no image")
     command = ["predict", str(photos), "--out", str(out / "{folder}/{name}.png"), "--map"]
@@ -261,7 +261,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys, caplog):
 
 
 def test_a_folder_without_images_is_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.setattr(cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME))
     (tmp_path / "empty").mkdir()
     command = ["predict", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
     assert cli.main(command) == 1

@@ -617,7 +617,7 @@ def test_pyav_is_asked_for_when_it_is_needed(predictor, tmp_path, monkeypatch, r
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.setattr(cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME))
     monkeypatch.chdir(tmp_path)
     make_clip(tmp_path / "a.mp4", TIMES[:6])
     assert cli.main(["predict", "a.mp4", "--out", "heat.mp4"]) == 0

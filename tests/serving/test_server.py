@@ -83,8 +83,9 @@ def test_what_is_wrong_is_told_in_one_line(capsys, monkeypatch):
     assert "nowhere.tflite: there is no such model" in told(
         "--model", "nowhere.tflite", "--port", "0"
     )
-    find_spec = cli.util.find_spec
-    monkeypatch.setattr(cli.util, "find_spec", lambda name: name != "uvicorn" and find_spec(name))
+    util = cli.serve.util
+    find_spec = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: name != "uvicorn" and find_spec(name))
     assert "pip install 'keras-salnet[serve]'" in told("--port", "0")
     with pytest.raises(SystemExit):
         cli.main(["serve", "--port", "65536"])

@@ -1,0 +1,170 @@
+"""keras-salnet export."""
+
+from importlib import util
+from pathlib import Path
+
+from keras_salnet.cli.arguments import OPTIONAL, add_command, add_model_argument
+from keras_salnet.cli.inputs import newest_run
+from keras_salnet.cli.start import start_keras, without_stderr
+from keras_salnet.shipped import SHIPPED
+from keras_salnet.versions import version_folder
+
+_EXPORTS = {  # the format's ending; None of a folder
+    "tflite": ".tflite",
+    "savedmodel": None,
+    "onnx": ".onnx",
+    "openvino": None,
+    "keras": ".keras",
+    "weights": ".weights.h5",
+}
+# The mean CC to Keras that an export must reach, where it is another than this.
+_LEAST_CC = 0.999
+_LEAST_CC_OF = {"dynamic": 0.99, "int8": 0.99}
+_CHECKED_IMAGES = 8
+_MEASURED_IMAGES = 128
+
+
+def add(commands):
+    """Add the command to the others."""
+    parser = add_command(
+        commands,
+        "export",
+        _export,
+        "Export a trained model anew, for other runtimes, and check what it predicts.",
+    )
+    add_model_argument(parser, "model", nargs="?", **OPTIONAL)
+    parser.add_argument("--format", choices=_EXPORTS, default="tflite", help="what to write")
+    parser.add_argument(
+        "--quantize",
+        choices=["none", "fp16", "dynamic", "int8"],
+        default="none",
+        help="of tflite: weights of 16 bits (fp16) or of 8 (dynamic), or weights and activations "
+        "of 8 (int8), whose ranges are measured on training images",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="NAME|FOLDER|TOML",
+        help="dataset whose images int8 is measured and the export checked on (default: what the "
+        "run was trained on)",
+        **OPTIONAL,
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of what int8 draws from the images"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="file, or folder of OpenVINO, or of a SavedModel's numbered versions, which gets the "
+        "next one",
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _export(arguments):
+    model = vars(arguments).get("model") or str(newest_run())
+    out = _target(arguments)
+    if arguments.format in ("keras", "weights"):
+        start_keras()
+    elif not util.find_spec("tensorflow"):
+        raise ModuleNotFoundError(
+            f"the export as {arguments.format} needs TensorFlow; run it where that is installed."
+        )
+    else:
+        start_keras("tensorflow")
+
+    from keras_salnet.files import atomic
+    from keras_salnet.models import load_model
+    from keras_salnet.models.loading import in_float32
+
+    with without_stderr():
+        net = in_float32(load_model(model))
+    with atomic(out, replace=arguments.force) as draft:
+        if arguments.format == "keras":
+            net.save(draft)
+        elif arguments.format == "weights":
+            net.save_weights(draft)
+        else:
+            with without_stderr():
+                _export_checked(net, model, draft, arguments)
+    print(f"Exported: {out} ({_megabytes(out):.1f} MB)")
+
+
+def _target(arguments):
+    """The file or folder to write."""
+    out, ending = arguments.out, _EXPORTS[arguments.format]
+    if arguments.quantize != "none" and arguments.format != "tflite":
+        raise ValueError("--quantize is for --format tflite.")
+    if ending and not out.name.endswith(ending):
+        raise ValueError(f"--out {out}: a file of --format {arguments.format} ends in {ending}.")
+    if arguments.format == "savedmodel":
+        out = version_folder(out)
+    if out.exists() and not arguments.force:
+        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
+    contents = {"savedmodel": "saved_model.pb", "openvino": "model.xml"}.get(arguments.format)
+    if out.is_dir() and not (contents and (out / contents).is_file()):
+        raise FileExistsError(f"{out}: is a folder of other things; nothing is replaced.")
+    return out
+
+
+def _export_checked(net, model, out, arguments):
+    """Write what another runtime takes, and see that it predicts as Keras does."""
+    from keras_salnet import export
+    from keras_salnet.data import popout
+    from keras_salnet.export.savedmodel import write_savedmodel
+    from keras_salnet.export.tflite import representative_images
+    from keras_salnet.models.loading import fixed_frame
+    from keras_salnet.predictor import run_config
+
+    run, config = (None, {}) if model in SHIPPED else run_config(model)
+    fit, name = (config["recipe"]["fit"], run.name) if run else ("stretch", Path(model).stem)
+    dataset = _dataset_of_export(vars(arguments), config, model)
+    if arguments.format == "savedmodel":
+        write_savedmodel(net, out, fit, name)
+    elif arguments.format == "onnx":
+        export.export_onnx(net, out, fit, name)
+    elif arguments.format == "openvino":
+        export.export_openvino(net, out, fit, name)
+    else:
+        images = None
+        if arguments.quantize == "int8":
+            frame = fixed_frame(net)
+            images = representative_images(dataset, frame, fit, _MEASURED_IMAGES, arguments.seed)
+        export.export_tflite(net, out, arguments.quantize, images, fit, name)
+
+    if dataset is None:
+        images = [popout.draw(2, index)[0] for index in range(_CHECKED_IMAGES)]
+    else:
+        samples = dataset[dataset.held_out]
+        images = [sample.image for sample in samples[:: -(-len(samples) // _CHECKED_IMAGES)]]
+    least = _LEAST_CC_OF.get(arguments.quantize, _LEAST_CC)
+    scores = export.check_export(out, net, images, fit, least)
+    print(
+        f"Checked: on {len(images)} images of {dataset.name if dataset else 'popout'} it predicts "
+        f"as Keras does, to a mean CC of {sum(scores) / len(scores):.5f} (lowest "
+        f"{min(scores):.5f})"
+    )
+
+
+def _dataset_of_export(given, config, model):
+    """The dataset that was named, or that of the run, or None where that is not at hand."""
+    from keras_salnet.data import load_dataset
+
+    if "data" in given:
+        return load_dataset(given["data"])
+    try:
+        if "data" not in config:
+            raise ValueError(f"{model}: is of no run, so that its data is not known")
+        return load_dataset(config["data"])
+    except (OSError, ValueError) as error:
+        if given["quantize"] == "int8":
+            raise ValueError(
+                f"--quantize int8 measures on images; name some by --data ({error})"
+            ) from None
+        return None
+
+
+def _megabytes(path):
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6

@@ -1,0 +1,255 @@
+"""keras-salnet predict."""
+
+import argparse
+from pathlib import Path
+
+from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, seconds, size
+from keras_salnet.cli.inputs import load_predictor
+from keras_salnet.cli.progress import progress
+from keras_salnet.cli.start import start_keras
+from keras_salnet.shipped import DEFAULT
+
+
+def add(commands):
+    """Add the command to the others."""
+    parser = add_command(
+        commands,
+        "predict",
+        _predict,
+        "Draw where people look in images, videos, or before a camera. What is there already is "
+        "left as it is: run again, a job goes on where it was.",
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="IMAGE|VIDEO|FOLDER", help="files, or folders of images"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        default=DEFAULT,
+        help=MODEL_HELP,
+    )
+    parser.add_argument(
+        "--out",
+        default="predictions",
+        metavar="PATH",
+        help="folder, file, or pattern with {name}, {ending}, {folder} and {kind}, such as "
+        "'maps/{folder}/{name}.png'",
+    )
+    drawing = parser.add_argument_group(
+        "what is drawn", "By default the map and the overlay; of videos the overlay."
+    )
+    for kind, help in (
+        ("map", "the map: white, or the colour map's end, where most people look"),
+        ("overlay", "the map over the image"),
+        ("side-by-side", "the image beside its overlay"),
+    ):
+        drawing.add_argument(
+            f"--{kind}",
+            dest="kinds",
+            action="append_const",
+            const="saliency" if kind == "map" else kind.replace("-", "_"),
+            help=help,
+            **OPTIONAL,
+        )
+    drawing.add_argument("--npy", action="store_true", help="also write the map as float32 .npy")
+    drawing.add_argument(
+        "--show-attention",
+        action="store_true",
+        help="also draw each attention layer's mask and strongest channels, and a Grad-CAM",
+    )
+    drawing.add_argument(
+        "--colormap",
+        metavar="NAME",
+        help="inferno, viridis, turbo, jet or hot (default: grey maps, inferno over images)",
+        **OPTIONAL,
+    )
+    drawing.add_argument(
+        "--threshold",
+        type=_part,
+        default=0.0,
+        metavar="PART",
+        help="leave out what is below this part of a map's maximum, 0…1: 'crisp' maps",
+    )
+    parser.add_argument(
+        "--input-size",
+        type=size,
+        metavar="SIZE",
+        help="frame of a model that takes any, as 240x320 (default: the image's own, with at most "
+        "512 pixels on the longest side)",
+        **OPTIONAL,
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="only the I-th of N parts of the images, for N machines",
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is there")
+    video = parser.add_argument_group("videos and cameras")
+    video.add_argument(
+        "--camera",
+        metavar="NUMBER|URL",
+        help="take a camera's pictures, 0 for the first; show them, or record them to --out VIDEO",
+        **OPTIONAL,
+    )
+    video.add_argument(
+        "--seconds", type=seconds, metavar="S", help="of a camera: end after them", **OPTIONAL
+    )
+    video.add_argument(
+        "--smoothing",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="mean of the maps over about so many seconds, for calmer videos",
+    )
+    parser.set_defaults(command=lambda arguments: _predict(arguments, parser.error))
+
+
+def _part(text):
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _shard(text):
+    """'2/8' → (2, 8)."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/8")
+    return int(part), int(parts)
+
+
+def _predict(arguments, misused):
+    given = vars(arguments)
+    if bool(arguments.inputs) == ("camera" in given):
+        misused("name images, videos or folders, or give --camera")
+
+    predictor = load_predictor(arguments.model, **among(given, "input_size"))
+    drawing = among(given, "colormap", "threshold")
+    if "camera" in given:
+        _predict_camera(given, predictor, drawing)
+        return
+    from keras_salnet.prediction.video import is_video
+
+    videos = [path for path in map(Path, arguments.inputs) if is_video(path)]
+    images = [path for path in map(Path, arguments.inputs) if not is_video(path)]
+    for video in videos:
+        _predict_video(video, given, predictor, drawing, several=len(arguments.inputs) > 1)
+    if images:
+        _predict_images(images, given, predictor, drawing)
+
+
+def _predict_images(inputs, given, predictor, drawing):
+    import numpy as np
+
+    from keras_salnet.data.readers import IMAGE_ENDINGS
+    from keras_salnet.files import atomic
+    from keras_salnet.prediction.drawing import Drawing
+    from keras_salnet.prediction.images import ImageFiles, Output, Tally, predict_images
+    from keras_salnet.prediction.outputs import Outputs
+    from keras_salnet.visualize import write_picture
+
+    def picture(kind):
+        draw = Drawing(kind, **drawing)
+        return Output(kind, lambda path, *drawn: write_picture(path, draw(*drawn)))
+
+    def write_npy(path, image, saliency):
+        with atomic(path) as draft:
+            np.save(draft, saliency)
+
+    outputs = Outputs(given["out"])
+    alone = "kind" not in outputs.fields  # then there is one name only
+    made = [picture(kind) for kind in given.get("kinds") or ["overlay", "saliency"][: 2 - alone]]
+    if given["npy"]:
+        made.append(Output("saliency", write_npy, ".npy"))
+    if given["show_attention"]:
+        made.append(Output("attention", _attention_drawer(given["model"], predictor)))
+
+    files = ImageFiles(inputs, given["shard"], outputs.root)
+    tally = predict_images(predictor, files, outputs, made, given["force"], progress())
+    if tally == Tally() and given["shard"] == (1, 1):
+        raise FileNotFoundError(
+            f"{', '.join(map(str, inputs))}: holds no image ({', '.join(IMAGE_ENDINGS)})."
+        )
+    print(f"Images predicted by {predictor.name}: {tally.done}, into {given['out']}")
+    if tally.there:
+        print(f"Left as they were: {tally.there} (--force replaces what is there)")
+    if tally.failed:
+        raise ValueError(f"{tally.failed} of the images could not be read; they are named above.")
+
+
+def _attention_drawer(model, predictor):
+    """Function (path, image, saliency) that draws what a model attends to."""
+    from keras_salnet.explain import draw_attention
+
+    net = _load_layers(model)
+
+    def draw(path, image, saliency):
+        frame = predictor.frame(image.shape[:2])
+        draw_attention(net, image, path, predictor.fit, frame=frame)
+
+    return draw
+
+
+def _load_layers(model):
+    """The Keras model, which has its layers."""
+    start_keras()
+    from keras_salnet.models import load_model
+
+    try:
+        return load_model(model)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(
+            f"--show-attention takes a run folder, a .keras file or a shipped model: {error}"
+        ) from error
+
+
+def _video_drawing(given, drawing):
+    """How a video is drawn, which is in one way; maps in files of their own are for images."""
+    from keras_salnet.prediction.drawing import Drawing
+
+    kinds = given.get("kinds", ["overlay"])
+    if len(kinds) > 1 or given["npy"] or given["show_attention"] or given["shard"] != (1, 1):
+        raise ValueError(
+            "of a video there is one kind of picture; --npy, --show-attention and --shard are for "
+            "images."
+        )
+    return Drawing(kinds[0], **drawing)
+
+
+def _predict_video(video, given, predictor, drawing, several):
+    from keras_salnet.prediction.outputs import Found, Outputs
+    from keras_salnet.prediction.video import predict_video
+
+    draw = _video_drawing(given, drawing)
+    outputs = Outputs(given["out"], ".mp4")
+    outputs.check([draw.kind], several)
+    target = outputs.path(Found(video), draw.kind)
+    if target.exists() and not given["force"]:
+        print(f"{target}: is there already (--force replaces it)")
+        return
+    options = {"smoothing": given["smoothing"], "track": progress()}
+    frames = predict_video(predictor, video, target, draw, **options)
+    print(f"{frames} frames predicted by {predictor.name}: {target}")
+
+
+def _predict_camera(given, predictor, drawing):
+    from keras_salnet.prediction.camera import predict_camera
+    from keras_salnet.prediction.video import is_video
+
+    out = Path(given["out"]) if is_video(given["out"]) else None
+    if out is not None and out.exists() and not given["force"]:
+        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
+    camera = given["camera"]
+    predict_camera(
+        predictor,
+        int(camera) if camera.isdecimal() else camera,
+        _video_drawing(given, drawing),
+        out=out,
+        smoothing=given["smoothing"],
+        seconds=given.get("seconds"),
+    )
+    if out is not None:
+        print(f"Recorded: {out}")
