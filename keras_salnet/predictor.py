@@ -147,6 +147,8 @@ class Predictor:
         Raises:
             FileNotFoundError, ValueError: as `__call__`; or the images need different frames.
         """
+        if not images:
+            return []
         frames, fits = zip(*map(self.in_frame, images), strict=True)
         if len({frame.shape for frame in frames}) > 1:
             raise ValueError("images of a batch must need the same frame; their sizes differ.")
@@ -357,7 +359,7 @@ def run_config(path):
         ValueError: the config.json is damaged.
     """
     path = Path(path).resolve()
-    if path.name in ("model.keras", "model.tflite", "saved_model"):
+    if path.name in ("best.weights.h5", "model.keras", "model.tflite", "saved_model"):
         folder = path.parent
     else:
         folder = path.parents[1] if path.parent.name == "saved_model" else path

@@ -83,7 +83,7 @@ def test_folders_of_maps_are_compared_on_several_datasets(place, capsys):
     assert "half against half" in page
 
 
-def test_the_convention_the_split_and_the_seed_are_the_user_s(place, capsys):
+def test_the_convention_the_split_and_the_seed_are_the_user_s(place, monkeypatch, capsys):
     def scores(*options):
         status, *_ = run(
             capsys, "--maps", "noise", "--data", "one", "--json", "scores.json", *options
@@ -97,6 +97,10 @@ def test_the_convention_the_split_and_the_seed_are_the_user_s(place, capsys):
     assert "AUC" in scores("--convention", "pysaliency")["summary"]["noise"]
     assert scores("--seed", "1")["scores"]["noise"] != first["scores"]["noise"]
     assert scores()["scores"] == first["scores"]
+    with monkeypatch.context() as without:
+        without.setattr(cli.evaluate.util, "find_spec", lambda name: None)
+        status, _, told = run(capsys, "--maps", "noise", "--data", "one", "--emd")
+        assert (status, "keras-salnet[emd]" in told) == (1, True)
     pytest.importorskip("ot")
     assert "EMD" in scores("--emd")["summary"]["noise"]
 

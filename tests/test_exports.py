@@ -324,8 +324,10 @@ def test_int8_takes_its_images_from_the_run(saved, displays, converted, tmp_path
     assert export(run, out, "--quantize", "int8", "--force") == 1
     assert "name some by --data" in capsys.readouterr().err
     assert not converted
-    assert export(run, out, "--force") == 0
-    assert "on 8 images of popout" in capsys.readouterr().out
+    for data in (str(tmp_path / "gone"), None):  # as of a dataset that was made in Python
+        (run / "config.json").write_text(json.dumps({**config, "data": data}))
+        assert export(run, out, "--force") == 0
+        assert "on 8 images of popout" in capsys.readouterr().out
 
 
 def test_a_file_that_predicts_otherwise_is_not_left(converted, tmp_path, capsys):

@@ -52,6 +52,8 @@ class Scaled(keras.optimizers.schedules.LearningRateSchedule):
 OPTIMIZERS = [
     (ScaledAdam, keras.optimizers.Adam, {}),
     (ScaledSGD, keras.optimizers.SGD, {"momentum": 0.9}),
+    (ScaledAdam, keras.optimizers.Adam, {"weight_decay": 0.3}),
+    (ScaledSGD, keras.optimizers.SGD, {"weight_decay": 0.3}),
 ]
 
 

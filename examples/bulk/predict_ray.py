@@ -31,7 +31,7 @@ class Worker:
                 targets.append(target)
             except (OSError, ValueError) as error:  # names the image
                 errors.append(str(error))
-        maps = self.predictor.batch(images) if images else []
+        maps = self.predictor.batch(images)
         for target, saliency in zip(targets, maps, strict=True):
             write_picture(target, to_grey(saliency))  # under a temporary name, then renamed
         return {"error": errors}

@@ -1,6 +1,7 @@
 """Arguments that commands share, and the types of their values."""
 
 import argparse
+import contextlib
 
 from keras_salnet.shipped import SHIPPED
 
@@ -8,8 +9,8 @@ from keras_salnet.shipped import SHIPPED
 SHIPPED_NAMES = " or ".join(f"'{name}'" for name in SHIPPED)
 CHECKED_URL = "with its checksum: https://HOST/model.keras#sha256=HEX"
 MODEL_HELP = (
-    f"{SHIPPED_NAMES}, a run folder, a SavedModel, a .keras or .tflite file, or its URL "
-    f"{CHECKED_URL}"
+    f"{SHIPPED_NAMES}, a run folder, a SavedModel or OpenVINO folder, a .keras, .tflite or .onnx "
+    f"file, or a file's URL {CHECKED_URL}"
 )
 
 # For an option that is absent unless given.
@@ -33,16 +34,6 @@ def add_command(commands, name, function, help):
     return parser
 
 
-def add_model_argument(parser, *flags, **options):
-    """Add a trained model, which by default is the newest run."""
-    parser.add_argument(
-        *flags,
-        metavar="MODEL",
-        help=f"{MODEL_HELP} (default: the newest run)",
-        **options,
-    )
-
-
 def add_data_arguments(parser, more, **options):
     """Add --data, of which `more` is told, and --skip-bad."""
     parser.add_argument(
@@ -62,7 +53,7 @@ def add_data_arguments(parser, more, **options):
 def size(text):
     """'256' or '240x320' → (height, width)."""
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts):
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 256 or 240x320")
     return int(parts[0]), int(parts[-1])
 
@@ -76,10 +67,10 @@ def positive(text):
 
 def seconds(text):
     """'1.5' → 1.5."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no time in seconds")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds")
 
 
 def among(given, *names):

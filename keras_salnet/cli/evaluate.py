@@ -1,15 +1,15 @@
 """keras-salnet evaluate."""
 
-import argparse
 import itertools
 import os
+from importlib import util
 from pathlib import Path
 
 from keras_salnet.cli.arguments import (
+    MODEL_HELP,
     OPTIONAL,
     add_command,
     add_data_arguments,
-    add_model_argument,
     positive,
 )
 from keras_salnet.cli.inputs import checked_dataset, load_predictor, newest_run
@@ -25,7 +25,9 @@ def add(commands):
         "Score models, or maps made by any other, on held-out images beside the centre bias and "
         "people.",
     )
-    add_model_argument(parser, "models", nargs="*")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help=f"{MODEL_HELP} (default: the newest run)"
+    )
     parser.add_argument(
         "--maps",
         type=Path,
@@ -39,7 +41,7 @@ def add(commands):
         parser,
         "may be repeated (default: what the run was trained on)",
         action="append",
-        default=argparse.SUPPRESS,
+        **OPTIONAL,
     )
     parser.add_argument(
         "--split", metavar="SPLIT", help="or 'all' (default: test, else val)", **OPTIONAL
@@ -74,6 +76,10 @@ def _evaluate(arguments):
     for kind in ("report", "json", "csv"):
         if kind in given and given[kind].is_dir():
             raise IsADirectoryError(f"--{kind} {given[kind]}: is a folder; name a file.")
+    if arguments.emd and not util.find_spec("ot"):
+        raise ModuleNotFoundError(
+            "--emd needs the package POT, which is not installed: pip install 'keras-salnet[emd]'."
+        )
     models = arguments.models
     if not (models or arguments.maps):
         models = [str(newest_run())]

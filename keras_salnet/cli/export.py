@@ -3,7 +3,7 @@
 from importlib import util
 from pathlib import Path
 
-from keras_salnet.cli.arguments import OPTIONAL, add_command, add_model_argument
+from keras_salnet.cli.arguments import CHECKED_URL, OPTIONAL, SHIPPED_NAMES, add_command
 from keras_salnet.cli.inputs import newest_run
 from keras_salnet.cli.start import start_keras, without_stderr
 from keras_salnet.shipped import SHIPPED
@@ -32,7 +32,14 @@ def add(commands):
         _export,
         "Export a trained model anew, for other runtimes, and check what it predicts.",
     )
-    add_model_argument(parser, "model", nargs="?", **OPTIONAL)
+    parser.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help=f"{SHIPPED_NAMES}, a run folder, a .keras file, or its URL {CHECKED_URL} (default: "
+        "the newest run)",
+        **OPTIONAL,
+    )
     parser.add_argument("--format", choices=_EXPORTS, default="tflite", help="what to write")
     parser.add_argument(
         "--quantize",
@@ -137,7 +144,8 @@ def _export_checked(net, model, out, arguments):
         images = [popout.draw(2, index)[0] for index in range(_CHECKED_IMAGES)]
     else:
         samples = dataset[dataset.held_out]
-        images = [sample.image for sample in samples[:: -(-len(samples) // _CHECKED_IMAGES)]]
+        count = min(_CHECKED_IMAGES, len(samples))
+        images = [samples[i * len(samples) // count].image for i in range(count)]
     least = _LEAST_CC_OF.get(arguments.quantize, _LEAST_CC)
     scores = export.check_export(out, net, images, fit, least)
     print(
@@ -154,8 +162,8 @@ def _dataset_of_export(given, config, model):
     if "data" in given:
         return load_dataset(given["data"])
     try:
-        if "data" not in config:
-            raise ValueError(f"{model}: is of no run, so that its data is not known")
+        if config.get("data") is None:
+            raise ValueError(f"{model}: it is not known what data that was trained on")
         return load_dataset(config["data"])
     except (OSError, ValueError) as error:
         if given["quantize"] == "int8":

@@ -1,6 +1,7 @@
 """keras-salnet predict."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, seconds, size
@@ -9,13 +10,15 @@ from keras_salnet.cli.progress import progress
 from keras_salnet.cli.start import start_keras
 from keras_salnet.shipped import DEFAULT
 
+_OUT = "predictions"
+
 
 def add(commands):
     """Add the command to the others."""
     parser = add_command(
         commands,
         "predict",
-        _predict,
+        lambda arguments: _predict(arguments, parser.error),
         "Draw where people look in images, videos, or before a camera. What is there already is "
         "left as it is: run again, a job goes on where it was.",
     )
@@ -30,7 +33,7 @@ def add(commands):
     )
     parser.add_argument(
         "--out",
-        default="predictions",
+        default=_OUT,
         metavar="PATH",
         help="folder, file, or pattern with {name}, {ending}, {folder} and {kind}, such as "
         "'maps/{folder}/{name}.png'",
@@ -103,14 +106,13 @@ def add(commands):
         metavar="S",
         help="mean of the maps over about so many seconds, for calmer videos",
     )
-    parser.set_defaults(command=lambda arguments: _predict(arguments, parser.error))
 
 
 def _part(text):
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
 
 
 def _shard(text):
@@ -135,8 +137,8 @@ def _predict(arguments, misused):
 
     videos = [path for path in map(Path, arguments.inputs) if is_video(path)]
     images = [path for path in map(Path, arguments.inputs) if not is_video(path)]
-    for video in videos:
-        _predict_video(video, given, predictor, drawing, several=len(arguments.inputs) > 1)
+    if videos:
+        _predict_videos(videos, given, predictor, drawing, several=len(arguments.inputs) > 1)
     if images:
         _predict_images(images, given, predictor, drawing)
 
@@ -219,27 +221,31 @@ def _video_drawing(given, drawing):
     return Drawing(kinds[0], **drawing)
 
 
-def _predict_video(video, given, predictor, drawing, several):
+def _predict_videos(videos, given, predictor, drawing, several):
     from keras_salnet.prediction.outputs import Found, Outputs
     from keras_salnet.prediction.video import predict_video
 
     draw = _video_drawing(given, drawing)
     outputs = Outputs(given["out"], ".mp4")
     outputs.check([draw.kind], several)
-    target = outputs.path(Found(video), draw.kind)
-    if target.exists() and not given["force"]:
-        print(f"{target}: is there already (--force replaces it)")
-        return
+    outputs.check_names(videos)
     options = {"smoothing": given["smoothing"], "track": progress()}
-    frames = predict_video(predictor, video, target, draw, **options)
-    print(f"{frames} frames predicted by {predictor.name}: {target}")
+    for video in videos:
+        target = outputs.path(Found(video), draw.kind)
+        if target.exists() and not given["force"]:
+            print(f"{target}: is there already (--force replaces it)")
+            continue
+        frames = predict_video(predictor, video, target, draw, **options)
+        print(f"{frames} frames predicted by {predictor.name}: {target}")
 
 
 def _predict_camera(given, predictor, drawing):
     from keras_salnet.prediction.camera import predict_camera
     from keras_salnet.prediction.video import is_video
 
-    out = Path(given["out"]) if is_video(given["out"]) else None
+    out = Path(given["out"]) if given["out"] != _OUT else None
+    if out is not None and not is_video(out):
+        raise ValueError(f"--out {out}: a camera is recorded to a video, such as live.mp4.")
     if out is not None and out.exists() and not given["force"]:
         raise FileExistsError(f"{out}: is there already; give --force to replace it.")
     camera = given["camera"]

@@ -1,6 +1,7 @@
 """keras-salnet train."""
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ from keras_salnet.training.recipes import (
     RECIPES,
     SCHEDULES,
     STRATEGIES,
+    fine_tuning,
     recipe_for,
 )
 
@@ -37,7 +39,7 @@ def add(commands):
     parser = add_command(
         commands,
         "train",
-        _train,
+        lambda arguments: _train(arguments, parser),
         "Train a model and leave a run folder with its weights, history and exports. What is not "
         "given follows the model's recipe, as its paper has it.",
     )
@@ -240,7 +242,6 @@ def add(commands):
         f"file, or the URL of one, {CHECKED_URL}",
         **OPTIONAL,
     )
-    parser.set_defaults(command=lambda arguments: _train(arguments, parser))
 
 
 def _model_arg(text):
@@ -255,7 +256,10 @@ def _model_arg(text):
 
 
 def _minutes(text):
-    return None if text == "none" else float(text)
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in minutes, nor 'none'") from None
 
 
 def _train(arguments, parser):
@@ -277,10 +281,14 @@ def _resume(run):
 
 def _begin(given, misused):
     data = _weighted(given.get("data", ["popout"]), given.get("weights"), misused)
-    model = given.get("model") or RECIPES[given.get("recipe", "vggrga")].model
+    trained = _trained_as(given["init"]) if "init" in given else {}
+    by_recipe = RECIPES[given.get("recipe", "vggrga")].model
+    model = given.get("model") or trained.get("model") or by_recipe
     recipe = recipe_for(model, data, given.get("recipe"))
-    if "init" in given:
-        recipe = recipe.replace(**_shape_of_run(given["init"]))
+    if "init" in given and "recipe" not in given:
+        recipe = fine_tuning(recipe)
+    if trained.get("model") == model:
+        recipe = dataclasses.replace(recipe, **trained)
     changes = among(
         given,
         *("epochs", "batch_size", "input_size", "augment", "learning_rate", "schedule"),
@@ -330,7 +338,7 @@ def _weighted(data, weights, misused):
     return data[0] if len(data) == 1 else data
 
 
-def _shape_of_run(init):
+def _trained_as(init):
     """The part of a recipe that a model's weights depend on; nothing for a model of no run."""
     from keras_salnet.predictor import run_config
 

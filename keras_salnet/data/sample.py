@@ -16,6 +16,7 @@ from keras_salnet.data.density import LEAST_SIGMA, fixation_density
 from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
 from keras_salnet.data.geometry import Fit
 
+_PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 _NO_POINTS = np.zeros((0, 2))
 
 
@@ -249,12 +250,22 @@ def read_image(source):
 
 def _read_alpha(source):
     """(H, W) uint8: how opaque the pixels of a PNG are; None of what knows no transparency."""
+    if not _is_png(source):
+        return None
     with _open(source) as image:
         # TensorFlow knows a transparent colour in palettes alone.
-        known = image.mode in ("LA", "P", "RGBA") and image.has_transparency_data
-        if image.format != "PNG" or not known:
+        if image.mode not in ("LA", "P", "RGBA") or not image.has_transparency_data:
             return None
-        return np.asarray(PIL.ImageOps.exif_transpose(image).convert("RGBA"))[..., 3]
+        opaque = image.convert("RGBA")
+        opaque.info = {"exif": image.info.get("exif", b"")}  # not XMP, which OpenCV does not take
+        return np.asarray(PIL.ImageOps.exif_transpose(opaque))[..., 3]
+
+
+def _is_png(source):
+    if isinstance(source, bytes):
+        return source.startswith(_PNG)
+    with open(source, "rb") as file:
+        return file.read(len(_PNG)) == _PNG
 
 
 def read_grey(path):

@@ -18,6 +18,12 @@ from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.statistics import bootstrap, interval, permutation_p
 from keras_salnet.files import atomic
 
+# What scores can depend on: numbers, pictures, and whatever a model runs on.
+_PACKAGES = (
+    *("numpy", "scipy", "opencv-python-headless", "keras", "tensorflow", "jax", "torch"),
+    *("ai-edge-litert", "onnxruntime", "openvino"),
+)
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -137,7 +143,7 @@ def _estimate(name, value, resampled):
 def versions():
     """Name → version, of Python and of the installed packages that scores can depend on."""
     found = {"keras-salnet": __version__, "Python": platform.python_version()}
-    for package in ("numpy", "scipy", "opencv-python-headless", "keras", "tensorflow", "jax"):
+    for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -209,7 +209,7 @@ def _pot():
     try:
         import ot
     except ImportError as error:
-        raise ImportError(
+        raise ModuleNotFoundError(
             "emd needs the package POT, which is not installed: pip install 'keras-salnet[emd]'."
         ) from error
     finally:

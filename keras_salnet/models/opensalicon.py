@@ -8,7 +8,12 @@ Networks", ICCV 2015.
 import keras
 from keras import layers
 
-from keras_salnet.models.backbones import check_input_shape, load_backbone_weights, vgg16_stages
+from keras_salnet.models.backbones import (
+    check_filters,
+    check_input_shape,
+    load_backbone_weights,
+    vgg16_stages,
+)
 
 _STREAMS = ("fine", "coarse")
 
@@ -56,8 +61,7 @@ def OpenSALICON(
         (None, 2, 2, 32)
     """
     check_input_shape(input_shape, 2)
-    if not isinstance(filters, int) or filters < 1:
-        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
+    check_filters(filters)
     if not 0 < pixel_scale < float("inf"):
         raise ValueError(f"pixel_scale must be a positive number, not {pixel_scale!r}.")
     if isinstance(streams, str) or not streams or set(streams) - set(_STREAMS):

@@ -43,9 +43,13 @@ class ImageFiles:
         for path in inputs.values():
             if not path.exists():
                 raise FileNotFoundError(f"{path}: there is no such file or folder.")
-        self.folders = [path for path in inputs.values() if path.is_dir()]
+        several = len(inputs) > 1
+        self.folders = {  # and what outputs keep of their paths
+            path: Path(path.resolve().name if several else "")
+            for path in inputs.values()
+            if path.is_dir()
+        }
         self.files = [path for path in inputs.values() if not path.is_dir()]
-        self._named = len(inputs) > 1
         names = [path.resolve().name for path in self.folders]
         for name in names:
             if names.count(name) > 1:
@@ -71,8 +75,8 @@ class ImageFiles:
 
     def _all(self):
         yield from map(Found, self.files)
-        for folder in self.folders:
-            yield from self._walk(folder, Path(folder.resolve().name if self._named else ""))
+        for folder, place in self.folders.items():
+            yield from self._walk(folder, place)
 
     def _walk(self, folder, place):
         with os.scandir(folder) as entries:
@@ -137,13 +141,18 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
         OSError: an output cannot be written.
     """
     outputs.check([output.kind for output in made if output.ending is None], files.several)
-    for folder in files.folders:
-        if outputs.root.resolve() == folder.resolve():
-            raise ValueError(
-                f"--out {outputs.pattern}: lies in {folder}, whose images it would be taken for "
-                "the next time; give a folder of its own."
-            )
-    _check_names(files.files, outputs)
+    outputs.check_names(files.files)
+    for folder, place in files.folders.items():
+        outputs.check_folder(folder, place)
+    if (
+        files.folders
+        and "folder" not in outputs.fields
+        and any(found.folder.parts for found in files)
+    ):
+        raise ValueError(
+            f"--out {outputs.pattern}: images of several folders may have one name; give a folder, "
+            "or a pattern with {folder}."
+        )
     batch = _BATCH if None not in predictor.input_size else 1
     tally = Tally()
 
@@ -206,19 +215,6 @@ def _write(prediction):
     job, image, saliency = prediction
     for path, write in job.targets:
         write(path, image, saliency)
-
-
-def _check_names(paths, outputs):
-    """Several files that were named may lie in folders that the outputs' names do not tell."""
-    written = {}
-    for path in paths:
-        target = outputs.path(Found(path), "saliency")
-        if target in written:
-            raise ValueError(
-                f"{written[target]} and {path} would both be written as {target}; predict them "
-                "into different --out folders."
-            )
-        written[target] = path
 
 
 def _twin(path):

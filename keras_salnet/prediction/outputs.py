@@ -4,7 +4,6 @@ import string
 from pathlib import Path
 from typing import NamedTuple
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg")
 _FIELDS = ("name", "ending", "kind", "folder")
 
 
@@ -74,6 +73,43 @@ class Outputs:
                     f"--out {self.pattern}: one file for several {field}s; give a folder, or a "
                     f"pattern with {{{field}}}."
                 )
+
+    def check_names(self, paths):
+        """See that no two files, of folders that their outputs' names do not tell, get one name.
+
+        Args:
+            paths: of the files.
+
+        Raises:
+            ValueError: they would.
+        """
+        written = {}
+        for path in paths:
+            target = self.path(Found(path), "saliency")
+            if target in written:
+                raise ValueError(
+                    f"{written[target]} and {path} would both be written as {target}; predict them "
+                    "into different --out folders."
+                )
+            written[target] = path
+
+    def check_folder(self, folder, place):
+        """See that what is below a folder gets names of its own, outside of it.
+
+        Args:
+            folder: path.
+            place: what its images' outputs keep of it, as `Found.folder`.
+
+        Raises:
+            ValueError: they would be taken for its images the next time.
+        """
+        inside = folder.resolve()
+        target = self.path(Found(folder / "image.png", place), "saliency").resolve()
+        if inside in target.parents and inside not in self.root.resolve().parents:
+            raise ValueError(
+                f"--out {self.pattern}: lies in {folder}, whose images it would be taken for the "
+                "next time; give a folder of its own."
+            )
 
     def path(self, found, kind, ending=None):
         """The file of one kind for one image.

@@ -17,6 +17,17 @@ class _Scaled:
         factor = self._factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
+    def _apply_weight_decay(self, variables):
+        """Keras takes it, times the learning rate, from all of them outside `update_step`."""
+        if self.weight_decay is None:
+            return
+        scaled = [variable for variable in variables if id(variable) in self._scaled]
+        super()._apply_weight_decay([v for v in variables if id(v) not in self._scaled])
+        whole = self.weight_decay
+        self.weight_decay = whole * self.factor
+        super()._apply_weight_decay(scaled)
+        self.weight_decay = whole
+
 
 class ScaledAdam(_Scaled, keras.optimizers.Adam):
     """Adam whose learning rate is multiplied by a factor for some of the variables.

@@ -228,7 +228,8 @@ def recipe_for(model, data, name=None):
 
     Args:
         model: name in `keras_salnet.models.names()`.
-        data: ``"popout"``, the embedded displays, on which every model is small; anything else.
+        data: what `keras_salnet.data.load_dataset` takes. On ``"popout"``, the embedded displays,
+            every model is small.
         name: of another recipe in `RECIPES` that the model is to be trained by.
 
     Returns:
@@ -240,7 +241,7 @@ def recipe_for(model, data, name=None):
     """
     if name is not None:
         return RECIPES[name].replace(model=model)
-    if data != "popout":
+    if any(name != "popout" for name in (data if isinstance(data, list) else [data])):
         return RECIPES[model]
     popout = RECIPES["popout"]
     if model == popout.model:
@@ -249,3 +250,35 @@ def recipe_for(model, data, name=None):
     if model == "mobilerga":  # of whose deepest stage 4 x 4 pixels are left, too few to relate
         model_args["max_nodes"] = 64
     return popout.replace(model=model, model_args=model_args)
+
+
+def fine_tuning(recipe):
+    """The recipe by which a trained model goes on, on images that may be few. Ours.
+
+    Adam at 1e-4 for six epochs, in the first of which the encoder is left alone; then it learns ten
+    times more slowly than the rest. Augmented. The loss and all else are the recipe's.
+
+    Args:
+        recipe: `Recipe` of the model.
+
+    Returns:
+        `Recipe`.
+
+    Example:
+        >>> fine_tuning(RECIPES["pfa"]).loss, fine_tuning(RECIPES["pfa"]).optimizer
+        ('edge_hold', 'adam')
+    """
+    return recipe.replace(
+        epochs=6,
+        max_time=None,
+        batch_size=8,
+        optimizer="adam",
+        learning_rate=1e-4,
+        weight_decay=0.0,
+        schedule="cosine",
+        warmup_epochs=0.5,
+        encoder_rate=0.1,
+        freeze_encoder=max(1, recipe.freeze_encoder),
+        augment=recipe.augment or "gaze",
+        ema=None,
+    )

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 
 pytest.importorskip("tensorflow", exc_type=ImportError)
@@ -67,6 +68,9 @@ def unusual(tmp_path_factory):
     save("one colour transparent.png", rgb, rgb, transparency=tuple(map(int, rgb[0, 0])))
     upright = np.rot90(over_white(rgb, alpha), -1)
     save("turned alpha.png", np.dstack([rgb, alpha]), upright, exif=turned(6))
+    xmp = PIL.PngImagePlugin.PngInfo()  # of which OpenCV and TensorFlow take no notice
+    xmp.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta tiff:Orientation="6"></x:xmpmeta>')
+    save("turned by XMP.png", np.dstack([rgb, alpha]), over_white(rgb, alpha), pnginfo=xmp)
     save("one bit.png", grey > 99, as_rgb(np.uint8(255 * (grey > 99))))
     more = PIL.Image.fromarray(255 - rgb)
     save("frames.png", rgb, rgb, save_all=True, append_images=[more])

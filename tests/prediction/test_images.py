@@ -94,6 +94,10 @@ def test_the_outputs_are_no_inputs(photos, monkeypatch):
         assert cli.main(command) == 0
     assert len(list(Path("predictions").rglob("*.png"))) == 5
     assert cli.main([*command, "--out", "."]) == 1
+    (photos / "other").mkdir()
+    beside = ["predict", "holiday", "other", "--out", "{folder}/{name}_{kind}.png"]
+    assert cli.main(beside) == 1
+    assert not list(photos.glob("holiday/**/*_saliency.png"))
 
 
 # Where
@@ -124,6 +128,15 @@ def test_patterns(out, path):
 def test_names_that_would_be_the_same_are_refused(out, kinds, told):
     with pytest.raises(ValueError, match=told):
         Outputs(out).check(kinds, several=True)
+
+
+def test_images_of_several_folders_keep_names_of_their_own(photos, tmp_path):
+    for inputs in ([photos], [photos / "holiday" / "deep", photos / "a.jpg"]):
+        with pytest.raises(ValueError, match=r"several folders.*pattern with \{folder\}"):
+            predict(ImageFiles(inputs), tmp_path / "{name}.npy")
+    assert predict(ImageFiles([photos / "holiday" / "deep"]), tmp_path / "{name}.npy").done == 1
+    assert predict(ImageFiles([photos]), tmp_path / "{folder}" / "{name}.npy").done == 5
+    assert len(list(tmp_path.rglob("a.npy"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -279,6 +292,9 @@ def test_a_folder_without_images_is_told(tmp_path, monkeypatch, capsys):
         ["a.jpg", "--shard", "half"],
         ["a.jpg", "--threshold", "2"],
         ["a.jpg", "--threshold", "nan"],
+        ["a.jpg", "--threshold", "half"],
+        ["a.jpg", "--input-size", "0"],
+        ["a.jpg", "--input-size", "64x0"],
         ["a.jpg", "--smoothing", "-1"],
     ],
 )
@@ -286,3 +302,4 @@ def test_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as status:
         cli.main(["predict", *arguments])
     assert status.value.code == 2
+    assert " _" not in capsys.readouterr().err, "no names of our functions"

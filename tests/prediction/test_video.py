@@ -636,3 +636,16 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert frames("seen.mp4")[0]
     assert cli.main(["predict", "--camera", "a.mp4", "--out", "seen.mp4"]) == 1
     assert "--force" in capsys.readouterr().err
+    assert cli.main(["predict", "--camera", "a.mp4", "--out", "seen.gif"]) == 1
+    assert "seen.gif: a camera is recorded to a video" in capsys.readouterr().err
+
+
+def test_videos_of_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli.predict, "load_predictor", lambda model: Predictor(brightness, FRAME))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        make_clip(Path(folder, "clip.mp4"), TIMES[:2])
+    assert cli.main(["predict", "a/clip.mp4", "b/clip.mp4"]) == 1
+    assert "a/clip.mp4 and b/clip.mp4 would both be written as" in capsys.readouterr().err
+    assert not Path("predictions").exists()

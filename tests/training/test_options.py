@@ -1,6 +1,7 @@
 """What a recipe's options do to the training."""
 
 import csv
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from keras_salnet import models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.training import callbacks, fit
-from keras_salnet.training.recipes import POPOUT, RECIPES
+from keras_salnet.training.recipes import POPOUT, RECIPES, fine_tuning
 
 NARROW = {"num_rga": 0, "filters": 8}
 TINY = POPOUT.replace(model_args=NARROW, input_size=(32, 32), batch_size=2, epochs=2)
@@ -174,6 +175,34 @@ def test_recipe_of_another_model(tmp_path, monkeypatch, displays):
     ]
 
 
+def test_a_trained_model_goes_on_as_what_it_is(tmp_path, monkeypatch, displays):
+    began = []
+    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: began.append(recipe) or tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    trained = RECIPES["pfa"].replace(model_args={"filters": 4}, input_size=(64, 96))
+    content = {"recipe": dataclasses.asdict(trained), "data": ["somewhere"]}
+    (run / "config.json").write_text(json.dumps(content))
+    command = ["train", "--data", str(displays), "--init"]
+    assert main([*command, str(run)]) == 0
+    assert main([*command, str(run / "best.weights.h5"), "--epochs", "3"]) == 0
+    assert main([*command, str(run), "--recipe", "accurate", "--model-arg", "with_ca=false"]) == 0
+    assert main([*command, str(run), "--model", "vggssm"]) == 0
+    assert main([*command, "fast"]) == 0
+    shape = {"input_size": (64, 96), "fit": "pad"}
+    by_name = RECIPES["accurate"].replace(model="pfa", **shape)
+    assert began == [
+        fine_tuning(trained),
+        fine_tuning(trained).replace(epochs=3),
+        dataclasses.replace(by_name, model_args={"filters": 4, "with_ca": False}),
+        fine_tuning(RECIPES["vggssm"]),
+        fine_tuning(RECIPES["mobilerga"]),
+    ]
+    assert (began[0].loss, began[0].optimizer, began[0].augment) == ("edge_hold", "adam", "objects")
+    assert began[3].freeze_encoder == RECIPES["vggssm"].freeze_encoder, "its paper never trains it"
+    assert (began[4].freeze_encoder, began[4].ema, began[4].augment) == (1, None, "gaze")
+
+
 def test_arguments_of_the_model(tmp_path, monkeypatch, displays, capsys):
     recipes = []
     monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
@@ -218,7 +247,8 @@ def test_sgd_has_momentum_and_decay():
         # Decay, then 0.1 · 2, and 0.9 of it once more.
         wanted = (1 * 0.95 - 0.2) * 0.95 - 0.18
         assert weight == pytest.approx(wanted)
-        assert scaled == pytest.approx((1 * 0.95 - 0.2 * encoder_rate) * 0.95 - 0.18 * encoder_rate)
+        kept = 1 - 0.05 * encoder_rate
+        assert scaled == pytest.approx((kept - 0.2 * encoder_rate) * kept - 0.18 * encoder_rate)
 
 
 def test_training_ends_by_the_clock(displays, train, tmp_path, monkeypatch):

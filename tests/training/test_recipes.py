@@ -63,9 +63,10 @@ def test_embedded_displays_have_a_small_recipe_of_every_model(model, tmp_path, m
     monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
     assert main(["train", "--model", model]) == 0
     assert main(["train", "--model", "vggrga"]) == 0
+    assert main(["train", "--weights", "2"]) == 0
     nodes = {"max_nodes": 64} if model == "mobilerga" else {}
     wanted = POPOUT.replace(model=model, model_args={"filters": 8, **nodes})
-    assert recipes == [wanted, POPOUT]
+    assert recipes == [wanted, POPOUT, POPOUT]
     assert wanted.model_args == {"filters": 8, **nodes}
     models.create(model, input_shape=(128, 128, 3), backbone_weights=None, **wanted.model_args)
 
