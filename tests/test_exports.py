@@ -338,6 +338,20 @@ def test_a_file_that_predicts_otherwise_is_not_left(converted, tmp_path, capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["other.keras"]
 
 
+def test_the_mirrored_image_is_seen_too(saved, net, tmp_path, capsys):
+    images = np.stack(textures(*FRAME)).astype("float32")
+    maps, of_mirrored = (net.predict_on_batch(seen) for seen in (images, images[:, :, ::-1]))
+    wanted = (maps + of_mirrored[:, :, ::-1]) / 2
+    assert np.abs(wanted - maps).max() > 0.01
+    for name in ("model.tflite", "model.keras"):
+        assert export(saved, tmp_path / name, "--mirrored", "--format", name[6:]) == 0
+        found = Predictor.load(tmp_path / name).infer(images)
+        np.testing.assert_allclose(np.asarray(found).reshape(wanted.shape), wanted, atol=1e-4)
+    assert (tmp_path / "model.tflite").stat().st_size < 1.5 * net.count_params() * 4
+    assert export(saved, tmp_path / "m.weights.h5", "--mirrored", "--format", "weights") == 1
+    assert "changes no weights" in capsys.readouterr().err
+
+
 def test_keras_s_own_formats(saved, net, tmp_path):
     assert export(saved, tmp_path / "new" / "low.keras", "--format", "keras") == 0
     assert export(saved, tmp_path / "low.weights.h5", "--format", "weights") == 0

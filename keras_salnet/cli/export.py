@@ -49,6 +49,12 @@ def add(commands):
         "of 8 (int8), whose ranges are measured on training images",
     )
     parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="let the model see each image mirrored, too, and average: twice the time, and a "
+        "little nearer to where people look",
+    )
+    parser.add_argument(
         "--data",
         metavar="NAME|FOLDER|TOML",
         help="dataset whose images int8 is measured and the export checked on (default: what the "
@@ -82,11 +88,13 @@ def _export(arguments):
         start_keras("tensorflow")
 
     from keras_salnet.files import atomic
-    from keras_salnet.models import load_model
+    from keras_salnet.models import load_model, mirrored
     from keras_salnet.models.loading import in_float32
 
     with without_stderr():
         net = in_float32(load_model(model))
+        if arguments.mirrored:
+            net = mirrored(net)
     with atomic(out, replace=arguments.force) as draft:
         if arguments.format == "keras":
             net.save(draft)
@@ -103,6 +111,8 @@ def _target(arguments):
     out, ending = arguments.out, _EXPORTS[arguments.format]
     if arguments.quantize != "none" and arguments.format != "tflite":
         raise ValueError("--quantize is for --format tflite.")
+    if arguments.mirrored and arguments.format == "weights":
+        raise ValueError("--mirrored changes no weights; leave it out with --format weights.")
     if ending and not out.name.endswith(ending):
         raise ValueError(f"--out {out}: a file of --format {arguments.format} ends in {ending}.")
     if arguments.format == "savedmodel":

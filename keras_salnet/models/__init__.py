@@ -9,6 +9,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "attach": ["attach_attention"],
         "loading": ["load_model"],
+        "mirrored": ["mirrored"],
         "mobilerga": ["MobileRGA"],
         "opensalicon": ["OpenSALICON"],
         "pfa": ["PFA"],
@@ -27,5 +28,6 @@ __all__ = [
     "attach_attention",
     "create",
     "load_model",
+    "mirrored",
     "names",
 ]
