@@ -48,8 +48,8 @@ class Predictor:
         """Load a model.
 
         Args:
-            path_or_name: ``"fast"``, which comes with the package and needs neither TensorFlow
-                nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
+            path_or_name: ``"fast"`` or ``"accurate"``, which come with the package and need neither
+                TensorFlow nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
                 the folder of its versions: the newest is taken), a ``.tflite`` or ``.onnx`` file,
                 or an exported OpenVINO folder; or a file's URL with its checksum, see
                 `keras_salnet.download.fetch`. What lies in a run folder is fitted as that run was,

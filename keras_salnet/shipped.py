@@ -11,8 +11,10 @@ from pathlib import Path
 from keras_salnet.training.recipes import RECIPES
 
 # Name → recipe that it was trained by; docs/models has a card of each.
-SHIPPED = {"fast": "mobilerga"}
+SHIPPED = {"accurate": "accurate", "fast": "mobilerga"}
 DEFAULT = "fast"
+# Those whose LiteRT file sees the mirrored image, too (`keras_salnet.models.mirrored`).
+MIRRORED = {"accurate"}
 
 _FOLDER = Path(__file__).parent / "weights"
 

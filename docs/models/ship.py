@@ -9,6 +9,7 @@ from keras_salnet import load_model, shipped
 from keras_salnet.data import load_dataset
 from keras_salnet.export.tflite import export_tflite, representative_images
 from keras_salnet.files import atomic
+from keras_salnet.models import mirrored
 from keras_salnet.predictor import run_config
 
 # Half a step of 8 bits, and a little for its own rounding, as a part of a kernel's largest value.
@@ -39,7 +40,8 @@ def ship(net, name, quantize, images=None):
         quantize, images: of `export_tflite`.
     """
     file = shipped.litert_file(name)
-    export_tflite(net, file, quantize, images, name=name)
+    seeing = mirrored(net) if name in shipped.MIRRORED else net
+    export_tflite(seeing, file, quantize, images, name=name)
     kernels = shipped.kernels(file)
     stored = {}
     for weight in net.weights:

@@ -14,7 +14,8 @@ def load_model(path_or_name):
 
     Args:
         path_or_name: a run folder, a ``.keras`` file, or its URL with its checksum, see
-            `keras_salnet.download.fetch`; or ``"fast"``, which comes with the package.
+            `keras_salnet.download.fetch`; or ``"fast"`` or ``"accurate"``, which come with the
+            package.
 
     Returns:
         `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].

@@ -22,5 +22,6 @@ def mirrored(net):
         (None, 64, 96, 1)
     """
     images = keras.Input(net.input_shape[1:], name="image")
-    maps = net(images), ops.flip(net(ops.flip(images, axis=2)), axis=2)
-    return keras.Model(images, layers.Average(name="saliency", dtype="float32")(maps), name=net.name)
+    maps = [net(images), ops.flip(net(ops.flip(images, axis=2)), axis=2)]
+    mean = layers.Average(name="saliency", dtype="float32")(maps)
+    return keras.Model(images, mean, name=net.name)

@@ -179,21 +179,9 @@ MOBILERGA = Recipe(
     ema=0.99,
 )
 
-# Ours: VGGRGA(1) for some hundred or thousand images, with half the paper's decoder, which is a
-# third of its parameters.
-ACCURATE = Recipe(
-    model="vggrga",
-    model_args={"num_rga": 1, "decoder_filters": 32},
-    input_size=(224, 288),
-    augment="gaze",
-    epochs=5,
-    batch_size=4,
-    learning_rate=2e-4,
-    encoder_rate=0.5,
-    frozen_stages=2,
-    schedule="cosine",
-    warmup_epochs=0.25,
-    ema=0.99,
+# Ours: as `accurate`, in the package, went on from `fast` in a larger frame.
+ACCURATE = MOBILERGA.replace(
+    input_size=(320, 416), epochs=2, learning_rate=3e-4, warmup_epochs=0.25
 )
 
 # Small enough to learn the embedded displays from scratch on two CPU cores within minutes. For the
@@ -210,7 +198,7 @@ POPOUT = Recipe(
     warmup_epochs=0.4,
 )
 
-# By model; "accurate" is a lighter VGGRGA's, "popout" for the embedded displays.
+# By model; "accurate" is that of the shipped model, "popout" for the embedded displays.
 RECIPES = {
     "accurate": ACCURATE,
     "mobilerga": MOBILERGA,
