@@ -56,6 +56,7 @@ def test_keras(backend):
     assert ("of matmul rate" in output) == (backend == "jax")
 
 
+@pytest.mark.slow
 def test_rga():
     output = rows(run("rga.py", "--cases", "8:64", "32:64", "--memory", "0.01"))
     assert "does not fit" not in output["8 x 8 x 64"]
@@ -76,6 +77,7 @@ def test_memory():
         assert 3 * 4 * weights / 2**20 < float(linear) < float(built)
 
 
+@pytest.mark.slow
 def test_input_pipeline():
     sides = ["decode alone", "tf.data, files", "OpenCV processes, files", "PyDataset, shards"]
     output = run(

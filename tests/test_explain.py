@@ -119,6 +119,7 @@ def test_a_model_without_layers_is_refused(model, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 def test_on_other_backends(run_python, backend):
     pytest.importorskip(backend)

@@ -136,6 +136,7 @@ def test_every_weight_is_filled(name):
         assert weight.shape == (1,) or not np.array_equal(weight, value), weight.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "quantize"), [("fast", "dynamic"), ("accurate", "fp16")])
 def test_shipping_keeps_the_weights(name, quantize, tmp_path, monkeypatch):
     """Those that LiteRT holds as far as 8 bits go, the others to 16 bits or better."""

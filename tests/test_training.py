@@ -428,6 +428,7 @@ def test_the_loss_is_the_recipes(parts_of, changes, loss):
     assert part.loss.get_config() == loss.get_config()
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_after_the_thaw_is_told(parts_of, monkeypatch):
     monkeypatch.setattr(RecordingGraph, "diverges_from", 1)
     told = r"in epoch 2 at batch 2 \(train_\d{4}, train_\d{4}\)\. The best weights before are in"

@@ -63,6 +63,7 @@ def test_maps_are_scored_against_masks(folder, capsys, caplog):
     assert "maxF" in (folder / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_learnt_of_masks_is_scored_against_masks(folder, capsys, caplog):
     pytest.importorskip("tensorflow", exc_type=ImportError)
     from keras_salnet.predictor import Predictor

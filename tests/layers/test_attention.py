@@ -392,6 +392,7 @@ for path in Path(sys.argv[1]).glob("*.keras"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_other_backends_compute_the_same(backend, run_python, tmp_path):
     """Of any size, where the layer takes it; and a model of any size."""

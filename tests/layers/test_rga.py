@@ -365,6 +365,7 @@ np.savez(sys.argv[2], **answers)
 """
 
 
+@pytest.mark.slow
 def test_jax_computes_the_same(run_python, tmp_path):
     """RGA, and the gradient of VGGRGA's loss: the whole way on another backend."""
     if importlib.util.find_spec("jax") is None:

@@ -251,6 +251,7 @@ def test_sgd_has_momentum_and_decay():
         assert scaled == pytest.approx((kept - 0.2 * encoder_rate) * kept - 0.18 * encoder_rate)
 
 
+@pytest.mark.slow
 def test_training_ends_by_the_clock(displays, train, tmp_path, monkeypatch):
     """At a batch; what was spent before an interruption counts."""
     hours = iter(range(1000))

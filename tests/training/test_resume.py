@@ -151,6 +151,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(worker, tmp_path, b
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
     """The same within one process, and without `deterministic`, so not to the last bit."""
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
