@@ -140,6 +140,7 @@ def test_a_run_is_never_overwritten(run, displays):
 # What training does
 
 
+@pytest.mark.slow
 def test_training_learns_two_displays(displays):
     dataset = load_dataset(displays)
     samples = dataset["train"][:2]
@@ -160,6 +161,7 @@ def test_training_learns_two_displays(displays):
     assert history.history["cc"][-1] > 0.95
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(displays):
     dataset = load_dataset(displays)
     first, again = (fit_weights(dataset, seed=3)[0] for _ in range(2))
@@ -641,6 +643,7 @@ def test_evaluation_scores_a_trained_model(run, displays, images):
 # The command line
 
 
+@pytest.mark.slow
 def test_commands_in_a_row(displays, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(RECIPES, "vggrga", TINY)

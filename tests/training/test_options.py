@@ -105,6 +105,7 @@ def test_the_average_is_validated_and_kept(train, displays, monkeypatch):
 
 
 # Which counts first, and so is the best; two after it are no better.
+@pytest.mark.slow
 @pytest.mark.parametrize(("frozen", "first"), [(2, 3), (9, 1)])
 def test_training_stops_early_once_nothing_is_frozen(frozen, first, displays, train, tmp_path):
     """Or from the start, where everything stays so."""
