@@ -56,7 +56,8 @@ def add(commands):
     parser.add_argument(
         "--recipe",
         choices=RECIPES,
-        help="train as another model is trained (default: as the model's own paper has it)",
+        help="train as another model is trained (default: as the model's own paper has it; with "
+        "--init, as suits a trained model and few images)",
         **OPTIONAL,
     )
     parser.add_argument("--num-rga", type=int, metavar="N", help="VGGRGA(N): 0…5", **OPTIONAL)

@@ -140,19 +140,13 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
         ValueError: two outputs would have the same name; `files` are in the folder of the outputs.
         OSError: an output cannot be written.
     """
-    outputs.check([output.kind for output in made if output.ending is None], files.several)
+    # Otherwise the folders need not be read for it.
+    nested = "folder" not in outputs.fields and any(found.folder.parts for found in files)
+    kinds = [output.kind for output in made if output.ending is None]
+    outputs.check(kinds, files.several, nested)
     outputs.check_names(files.files)
     for folder, place in files.folders.items():
         outputs.check_folder(folder, place)
-    if (
-        files.folders
-        and "folder" not in outputs.fields
-        and any(found.folder.parts for found in files)
-    ):
-        raise ValueError(
-            f"--out {outputs.pattern}: images of several folders may have one name; give a folder, "
-            "or a pattern with {folder}."
-        )
     batch = _BATCH if None not in predictor.input_size else 1
     tally = Tally()
 

@@ -57,17 +57,18 @@ class Outputs:
         fixed = Path(self.pattern.partition("{")[0] + "_")  # so that "maps/" is not its own parent
         return fixed.parent
 
-    def check(self, kinds, several):
+    def check(self, kinds, several, nested=False):
         """See that no two files get the same name.
 
         Args:
             kinds: of what is written for each image.
             several: whether there may be more than one image.
+            nested: whether some lie in folders that only ``{folder}`` tells apart.
 
         Raises:
             ValueError: they would.
         """
-        for field, needed in (("name", several), ("kind", len(kinds) > 1)):
+        for field, needed in (("name", several), ("kind", len(kinds) > 1), ("folder", nested)):
             if needed and field not in self.fields:
                 raise ValueError(
                     f"--out {self.pattern}: one file for several {field}s; give a folder, or a "
