@@ -11,7 +11,7 @@ def mirrored(net):
     one for and not for the other is mostly noise. It takes twice the time and no more weights.
 
     Args:
-        net: `keras.Model`: images (B, H, W, 3) → maps (B, H, W, 1).
+        net: `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
 
     Returns:
         `keras.Model` of the same inputs, outputs, name and weights.
