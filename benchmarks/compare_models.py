@@ -71,7 +71,7 @@ def recipe_of(arguments, name):
 
 def trained(arguments, name, dataset):
     """The run folder of a model, trained now, in part or not at all."""
-    from keras_salnet.training import fit
+    from keras_salnet.training import run
 
     recipe = recipe_of(arguments, name)
     out = arguments.out / "".join(c if c.isalnum() else "-" for c in name).strip("-")
@@ -79,8 +79,8 @@ def trained(arguments, name, dataset):
     if (out / "model.keras").exists():
         return out
     if (out / "config.json").exists():
-        return fit.resume(out)
-    return fit.train(
+        return run.resume(out)
+    return run.train(
         recipe,
         dataset,
         out,
@@ -98,16 +98,16 @@ def speed_side(arguments, name):
     from keras_salnet.training.graph import training_graph
 
     recipe = recipe_of(arguments, name)
-    frame = (arguments.batch, *recipe.input_size)
+    input_size = (arguments.batch, *recipe.input_size)
     random = np.random.default_rng(0)
     batch = {
-        "image": random.uniform(0, 255, (*frame, 3)).astype("float32"),
-        "density": random.random((*frame, 1)).astype("float32") ** 8,
-        "mask": np.ones((*frame, 1), "float32"),
+        "image": random.uniform(0, 255, (*input_size, 3)).astype("float32"),
+        "density": random.random((*input_size, 1)).astype("float32") ** 8,
+        "mask": np.ones((*input_size, 1), "float32"),
         "warp": np.zeros((arguments.batch, 9), "float32"),  # for augmentation, which is left out
     }
     net = models.create(
-        recipe.model, input_shape=(*frame[1:], 3), backbone_weights=None, **recipe.model_args
+        recipe.model, input_shape=(*input_size[1:], 3), backbone_weights=None, **recipe.model_args
     )
     graph = training_graph(net, augment=False)
     graph.compile(optimizer=keras.optimizers.Adam(1e-4), loss=losses.SaliencyLoss())

@@ -49,28 +49,29 @@ def prepare(arguments):
     """Export all sides: each one's size, and how its maps agree with those of Keras."""
     from keras_salnet import Predictor, metrics
     from keras_salnet.data import load_dataset
-    from keras_salnet.export.tflite import representative_images
+    from keras_salnet.formats.tflite import representative_images
     from keras_salnet.models import load_model
-    from keras_salnet.predictor import run_config
+    from keras_salnet.runs import run_of
 
     model = Path(arguments.model)
-    run, config = run_config(model)
-    fit = config["recipe"]["fit"] if run else "stretch"
+    run = run_of(model)
+    config = run.config if run else {}
+    resize = config["recipe"]["resize"] if run else "stretch"
     net = load_model(model / "model.keras" if model.is_dir() else model)
     dataset = load_dataset(arguments.data or config.get("data", "popout"))
-    frame = net.input_shape[1:3]
-    measured = representative_images(dataset, frame, fit, CALIBRATION)
+    input_size = net.input_shape[1:3]
+    measured = representative_images(dataset, input_size, resize, CALIBRATION)
     held_out = dataset[dataset.held_out]
     samples = held_out[:: max(1, len(held_out) // arguments.images)][: arguments.images]
     # In the frame already: enlarging a map to its image would add levels.
-    images = [in_frame(sample.read_image(), frame, fit) for sample in samples]
+    images = [preprocess(sample.read_image(), input_size, resize) for sample in samples]
     wanted = None
     found = {}
     for side in ["Keras", *(side for side in arguments.sides if side != "Keras")]:
         path = exported(side, arguments.folder)
-        export(net, side, path, measured, fit)
+        export(net, side, path, measured, resize)
         predictor = Predictor.load(path)
-        predictor.fit = fit
+        predictor.resize = resize
         maps = [predictor(image) for image in images]
         wanted = wanted or maps
         agreement = [
@@ -86,23 +87,23 @@ def prepare(arguments):
     return {"data": f"{len(images)} images of {dataset.name}", "sides": found}
 
 
-def in_frame(image, frame, fit):
-    from keras_salnet.data.geometry import Fit
+def preprocess(image, input_size, resize):
+    from keras_salnet.images.geometry import Placement
 
-    return Fit(image.shape[:2], frame, fit).image(image).clip(0, 255)
+    return Placement(image.shape[:2], input_size, resize).image(image).clip(0, 255)
 
 
-def export(net, side, path, measured, fit):
-    from keras_salnet.export import export_onnx, export_openvino, export_tflite
+def export(net, side, path, measured, resize):
+    from keras_salnet.formats import export_onnx, export_openvino, export_tflite
 
     if side == "Keras":
         net.save(path)
     elif side == "ONNX Runtime":
-        export_onnx(net, path, fit)
+        export_onnx(net, path, resize)
     elif side == "OpenVINO":
-        export_openvino(net, path, fit)
+        export_openvino(net, path, resize)
     else:
-        export_tflite(net, path, QUANTIZATIONS[side], measured, fit)
+        export_tflite(net, path, QUANTIZATIONS[side], measured, resize)
 
 
 def runner(side, path, threads):

@@ -69,7 +69,7 @@ def write_files(arguments):
     prepare(
         load_dataset(folder),
         Path(arguments.folder, "shards"),
-        frame=frame(arguments),
+        input_size=input_size(arguments),
         workers=arguments.threads,
     )
 
@@ -88,7 +88,7 @@ def noise(number):
     return image, fixation_density(points, (HEIGHT, WIDTH), 19)
 
 
-def frame(arguments):
+def input_size(arguments):
     return arguments.size, arguments.size
 
 
@@ -108,8 +108,8 @@ def tf_data(arguments, kind, augment=None):
     return iter(
         pipeline.training_batches(
             read_samples(arguments, kind),
-            frame(arguments),
-            fit="stretch",
+            input_size(arguments),
+            resize="stretch",
             batch_size=arguments.batch,
             seed=0,
             augment=augment,
@@ -140,8 +140,8 @@ def py_dataset(arguments, kind):
 
     batches = pydataset.training_batches(
         read_samples(arguments, kind),
-        frame(arguments),
-        fit="stretch",
+        input_size(arguments),
+        resize="stretch",
         batch_size=arguments.batch,
         seed=0,
         augment=None,
@@ -265,7 +265,9 @@ def step_side(arguments, model, source):
     from keras_salnet.training.graph import training_graph
 
     keras.utils.set_random_seed(0)
-    net = models.VGGRGA(input_shape=(*frame(arguments), 3), backbone_weights=None, **MODELS[model])
+    net = models.VGGRGA(
+        input_shape=(*input_size(arguments), 3), backbone_weights=None, **MODELS[model]
+    )
     graph = training_graph(net)
     graph.compile(keras.optimizers.Adam(1e-4), losses.SaliencyLoss())
     waits = []

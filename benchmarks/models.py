@@ -59,7 +59,7 @@ def count_multiply_adds(net):
 
 def prepare(name, tflite):
     """Count, and write the LiteRT model."""
-    from keras_salnet.export import export_tflite
+    from keras_salnet.formats import export_tflite
 
     net = build(name)
     export_tflite(net, tflite)

@@ -58,7 +58,7 @@ def images(folder, number=32):
 def bare(arguments):
     """Rates of the loop without a server, and of the model alone; what the loop returns."""
     from keras_salnet import Predictor
-    from keras_salnet.visualize import encode_picture, to_grey
+    from keras_salnet.images.visualize import encode_picture, to_grey
 
     predictor = Predictor.load(arguments.model)
     encoded = images(arguments.images)
@@ -75,7 +75,7 @@ def bare(arguments):
             count += 1
         return count / seconds, (time.process_time() - work) / count
 
-    frames = [predictor.in_frame(image)[0][None] for image in encoded]
+    frames = [predictor.preprocess(image)[0][None] for image in encoded]
     loop, model = rate(png, encoded), rate(predictor.infer, frames)
     return {
         "bare": {"rate": loop[0], "work": loop[1]},

@@ -48,11 +48,11 @@ TOLERANCES = {"map": 1e-4, "loss": 1e-4, "step": 0.1}
 def fixed_batch(size, count):
     """What both sides train on: a dict as of `keras_salnet.data`."""
     random = np.random.default_rng(0)
-    frame = (count, size, size)
+    input_size = (count, size, size)
     return {
-        "image": random.uniform(0, 255, (*frame, 3)).astype("float32"),
-        "density": random.random((*frame, 1)).astype("float32") ** 8,
-        "mask": np.ones((*frame, 1), "float32"),
+        "image": random.uniform(0, 255, (*input_size, 3)).astype("float32"),
+        "density": random.random((*input_size, 1)).astype("float32") ** 8,
+        "mask": np.ones((*input_size, 1), "float32"),
         "warp": np.zeros((count, 9), "float32"),  # for augmentation, which is left out
     }
 
@@ -226,7 +226,7 @@ def prepare_side(arguments):
     if not TORCH_SIDES.keys().isdisjoint(arguments.sides):
         prepared["differences"] = compare(arguments, net, graph)
     if "litert-int8" in arguments.sides:
-        from keras_salnet.export import export_tflite
+        from keras_salnet.formats import export_tflite
 
         export_tflite(net, arguments.tflite, quantize="dynamic")
     return prepared

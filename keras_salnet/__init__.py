@@ -13,14 +13,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "data",
         "evaluation",
-        "export",
+        "formats",
+        "images",
         "layers",
         "losses",
         "metrics",
         "models",
         "prediction",
         "training",
-        "visualize",
     ],
-    submod_attrs={"models": ["load_model"], "predictor": ["Predictor"]},
+    submod_attrs={
+        "images": ["visualize"],
+        "models": ["load_model"],
+        "prediction.predictor": ["Predictor"],
+    },
 )

@@ -22,9 +22,9 @@ from keras_salnet import Predictor, download
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, popout
 from keras_salnet.download import fetch, local
-from keras_salnet.export import export_tflite
+from keras_salnet.formats import export_tflite
 from keras_salnet.models.loading import initialize_from, load_model
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.recipes import POPOUT
 
 BODY = np.random.default_rng(0).bytes(500_000)
@@ -495,18 +495,20 @@ def test_a_run_remembers_the_url(tmp_path, monkeypatch):
     """Rather than where this machine keeps the file: it may go on elsewhere."""
     url = f"https://h/model.keras#sha256={'0' * 64}"
     sources = []
-    monkeypatch.setattr(fit, "initialize_from", lambda net, source: sources.append(source) or [])
+    monkeypatch.setattr(
+        training, "initialize_from", lambda net, source: sources.append(source) or []
+    )
 
     def no_fit(*arguments):
         raise FloatingPointError("not fitted")
 
-    monkeypatch.setattr(fit, "_fit", no_fit)
+    monkeypatch.setattr(training, "_fit", no_fit)
     popout.write(tmp_path / "displays", {"train": 2, "val": 1})
     recipe = POPOUT.replace(
         model_args={"num_rga": 0, "filters": 8}, input_size=(32, 32), batch_size=1
     )
     with pytest.raises(FloatingPointError, match="not fitted"):
-        fit.train(recipe, load_dataset(tmp_path / "displays"), tmp_path / "run", init=url)
+        training.train(recipe, load_dataset(tmp_path / "displays"), tmp_path / "run", init=url)
     assert sources == [url]
     assert json.loads((tmp_path / "run" / "config.json").read_text())["init"] == url
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keras_salnet import Predictor
-from keras_salnet.export import export_tflite
-from keras_salnet.visualize import to_grey
+from keras_salnet.formats import export_tflite
+from keras_salnet.images.visualize import to_grey
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

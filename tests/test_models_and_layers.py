@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import ops
 
 from keras_salnet import layers, losses, metrics, models
-from keras_salnet.export import export_savedmodel, export_tflite
+from keras_salnet.formats import export_savedmodel, export_tflite
 from keras_salnet.models import registry
 
 SMALL = {"ratio": 2, "reduction": 2}

@@ -16,10 +16,10 @@ import pytest
 
 from keras_salnet import Predictor
 from keras_salnet.data import load_dataset, popout
-from keras_salnet.data.geometry import resize
 from keras_salnet.data.sample import read_image
-from keras_salnet.shipped import litert_file
-from keras_salnet.visualize import heatmap, overlay, to_grey
+from keras_salnet.images.geometry import resample
+from keras_salnet.images.visualize import heatmap, overlay, to_grey
+from keras_salnet.models.presets import litert_file
 
 ROOT = Path(__file__).parents[1]
 ARGUMENTS = [
@@ -205,7 +205,7 @@ def test_maps_equal_python_s(page, image):
     expected = Predictor.load()(image)
     if height * width > 2**24:  # is saved smaller
         assert 0.99 * 2**24 < levels[..., 0].size <= 2**24
-        expected = resize(expected[..., None], levels.shape[:2])[..., 0]
+        expected = resample(expected[..., None], levels.shape[:2])[..., 0]
     assert levels.shape[:2] == expected.shape
     assert (levels[..., :1] == levels[..., :3]).all()
     assert np.corrcoef(levels[..., 0].ravel(), expected.ravel())[0, 1] >= 0.999
@@ -253,7 +253,7 @@ def test_resizing_equals_opencv_s_to_the_last_bit(page):
             [base64.b64encode(image).decode(), height, width],
         )
         got = np.frombuffer(base64.b64decode(encoded), np.float32).reshape(256, 320, 3)
-        np.testing.assert_array_equal(got, resize(image, (256, 320)), f"{height} x {width}")
+        np.testing.assert_array_equal(got, resample(image, (256, 320)), f"{height} x {width}")
 
 
 def test_pictures_are_dropped_and_pasted(page, photographs):

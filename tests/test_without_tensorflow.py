@@ -20,7 +20,7 @@ from keras_salnet import cli, metrics, models
 from keras_salnet.data import load_dataset, pipeline, popout
 from keras_salnet.models import load_model
 from keras_salnet.models.backbones import encoder_layers
-from keras_salnet.predictor import Predictor
+from keras_salnet.prediction.predictor import Predictor
 from keras_salnet.training.recipes import POPOUT
 
 REPOSITORY = Path(__file__).parents[1]
@@ -155,7 +155,7 @@ def test_tensorflow_exports_it(without, displays, tmp_path):
 def test_the_model_has_the_loss_that_the_history_says(without, displays):
     """Computed under TensorFlow. So the weights are those of the best epoch's end."""
     net, samples = load_model(without.run / "model.keras"), load_dataset(displays)["val"]
-    (batch,) = pipeline.validation_batches(samples, (64, 64), fit="stretch", batch_size=2)
+    (batch,) = pipeline.validation_batches(samples, (64, 64), resize="stretch", batch_size=2)
     losses = [
         10 * metrics.kl_divergence(saliency, density)
         - metrics.correlation_coefficient(saliency, density)

@@ -13,7 +13,7 @@ import ray
 from keras_salnet import Predictor
 from keras_salnet.data.readers import IMAGE_ENDINGS
 from keras_salnet.data.sample import read_image
-from keras_salnet.visualize import to_grey, write_picture
+from keras_salnet.images.visualize import to_grey, write_picture
 
 
 class Worker:

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 
-from keras_salnet.shipped import SHIPPED
+from keras_salnet.models.presets import SHIPPED
 
 # What commands take for a trained model.
 SHIPPED_NAMES = " or ".join(f"'{name}'" for name in SHIPPED)

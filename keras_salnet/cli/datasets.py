@@ -5,9 +5,9 @@ from importlib import util
 from pathlib import Path
 
 from keras_salnet.cli.arguments import OPTIONAL, add_command, positive, size
+from keras_salnet.cli.environment import import_tensorflow_quietly
 from keras_salnet.cli.inputs import checked_dataset
 from keras_salnet.cli.progress import progress
-from keras_salnet.cli.start import import_tensorflow_quietly
 
 
 def add(commands):
@@ -56,7 +56,7 @@ def add(commands):
         "--size", type=size, default="256", metavar="SIZE", help="network's frame, as 240x320"
     )
     prepare.add_argument(
-        "--fit", choices=["stretch", "pad"], default="stretch", help="images into it"
+        "--resize", choices=["stretch", "pad"], default="stretch", help="images into it"
     )
     prepare.add_argument(
         "--workers",
@@ -89,9 +89,9 @@ def _datasets_check(arguments):
     from rich.console import Console
 
     from keras_salnet.data import load_dataset
-    from keras_salnet.data.sheet import contact_sheet
+    from keras_salnet.data.contact_sheet import contact_sheet
     from keras_salnet.data.survey import survey
-    from keras_salnet.visualize import write_picture
+    from keras_salnet.images.visualize import write_picture
 
     console = Console()
     dataset = load_dataset(arguments.data, given.get("path"))
@@ -119,8 +119,8 @@ def _datasets_prepare(arguments):
     out = prepare(
         dataset,
         arguments.out,
-        frame=arguments.size,
-        fit=arguments.fit,
+        input_size=arguments.size,
+        resize=arguments.resize,
         workers=arguments.workers,
         track=progress(),
     )

@@ -12,8 +12,9 @@ from keras_salnet.cli.arguments import (
     add_data_arguments,
     positive,
 )
-from keras_salnet.cli.inputs import checked_dataset, load_predictor, newest_run
+from keras_salnet.cli.inputs import checked_dataset, load_predictor
 from keras_salnet.cli.progress import progress
+from keras_salnet.runs import newest_run
 
 
 def add(commands):
@@ -82,7 +83,7 @@ def _evaluate(arguments):
         )
     models = arguments.models
     if not (models or arguments.maps):
-        models = [str(newest_run())]
+        models = [str(newest_run().path)]
 
     from rich.console import Console
 

@@ -4,10 +4,10 @@ from importlib import util
 from pathlib import Path
 
 from keras_salnet.cli.arguments import CHECKED_URL, OPTIONAL, SHIPPED_NAMES, add_command
-from keras_salnet.cli.inputs import newest_run
-from keras_salnet.cli.start import start_keras, without_stderr
-from keras_salnet.shipped import SHIPPED
-from keras_salnet.versions import version_folder
+from keras_salnet.cli.environment import start_keras, without_stderr
+from keras_salnet.formats.versions import version_folder
+from keras_salnet.models.presets import SHIPPED
+from keras_salnet.runs import newest_run
 
 _EXPORTS = {  # the format's ending; None of a folder
     "tflite": ".tflite",
@@ -76,7 +76,7 @@ def add(commands):
 
 
 def _export(arguments):
-    model = vars(arguments).get("model") or str(newest_run())
+    model = vars(arguments).get("model") or str(newest_run().path)
     out = _target(arguments)
     if arguments.format in ("keras", "weights"):
         start_keras()
@@ -127,28 +127,34 @@ def _target(arguments):
 
 def _export_checked(net, model, out, arguments):
     """Write what another runtime takes, and see that it predicts as Keras does."""
-    from keras_salnet import export
+    from keras_salnet import formats
     from keras_salnet.data import popout
-    from keras_salnet.export.savedmodel import write_savedmodel
-    from keras_salnet.export.tflite import representative_images
-    from keras_salnet.models.loading import fixed_frame
-    from keras_salnet.predictor import run_config
+    from keras_salnet.formats.savedmodel import write_savedmodel
+    from keras_salnet.formats.tflite import representative_images
+    from keras_salnet.models.loading import fixed_input_size
+    from keras_salnet.prediction.check import check_export
+    from keras_salnet.runs import run_of
 
-    run, config = (None, {}) if model in SHIPPED else run_config(model)
-    fit, name = (config["recipe"]["fit"], run.name) if run else ("stretch", Path(model).stem)
+    run = None if model in SHIPPED else run_of(model)
+    config = run.config if run else {}
+    resize, name = (
+        (config["recipe"]["resize"], run.path.name) if run else ("stretch", Path(model).stem)
+    )
     dataset = _dataset_of_export(vars(arguments), config, model)
     if arguments.format == "savedmodel":
-        write_savedmodel(net, out, fit, name)
+        write_savedmodel(net, out, resize, name)
     elif arguments.format == "onnx":
-        export.export_onnx(net, out, fit, name)
+        formats.export_onnx(net, out, resize, name)
     elif arguments.format == "openvino":
-        export.export_openvino(net, out, fit, name)
+        formats.export_openvino(net, out, resize, name)
     else:
         images = None
         if arguments.quantize == "int8":
-            frame = fixed_frame(net)
-            images = representative_images(dataset, frame, fit, _MEASURED_IMAGES, arguments.seed)
-        export.export_tflite(net, out, arguments.quantize, images, fit, name)
+            input_size = fixed_input_size(net)
+            images = representative_images(
+                dataset, input_size, resize, _MEASURED_IMAGES, arguments.seed
+            )
+        formats.export_tflite(net, out, arguments.quantize, images, resize, name)
 
     if dataset is None:
         images = [popout.draw(2, index)[0] for index in range(_CHECKED_IMAGES)]
@@ -157,7 +163,7 @@ def _export_checked(net, model, out, arguments):
         count = min(_CHECKED_IMAGES, len(samples))
         images = [samples[i * len(samples) // count].image for i in range(count)]
     least = _LEAST_CC_OF.get(arguments.quantize, _LEAST_CC)
-    scores = export.check_export(out, net, images, fit, least)
+    scores = check_export(out, net, images, resize, least)
     print(
         f"Checked: on {len(images)} images of {dataset.name if dataset else 'popout'} it predicts "
         f"as Keras does, to a mean CC of {sum(scores) / len(scores):.5f} (lowest "

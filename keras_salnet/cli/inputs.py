@@ -1,28 +1,13 @@
 """Load what commands are given: models and datasets."""
 
-from pathlib import Path
-
+from keras_salnet.cli.environment import start_keras, without_stderr
 from keras_salnet.cli.progress import progress
-from keras_salnet.cli.start import start_keras, without_stderr
-from keras_salnet.shipped import SHIPPED
-
-RUNS = Path("runs")
-
-
-def newest_run():
-    """The folder in runs/ that was finished last."""
-    finished = [path.parent for path in RUNS.glob("*/model.keras")]
-    if not finished:
-        raise FileNotFoundError(
-            "there is no finished run in runs/ to take; name a model, or train one first: "
-            "keras-salnet train"
-        )
-    return max(finished, key=lambda run: (run / "model.keras").stat().st_mtime)
+from keras_salnet.models.presets import SHIPPED
 
 
 def load_predictor(model, **options):
     """The `Predictor` of a model; Keras is started only for one that needs it."""
-    from keras_salnet.predictor import Predictor
+    from keras_salnet.prediction.predictor import Predictor
 
     file = str(model).partition("#")[0]  # of a URL, what comes before its checksum
     if model not in SHIPPED and not file.endswith((".tflite", ".onnx")):

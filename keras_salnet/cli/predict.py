@@ -5,10 +5,10 @@ import contextlib
 from pathlib import Path
 
 from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, seconds, size
+from keras_salnet.cli.environment import start_keras
 from keras_salnet.cli.inputs import load_predictor
 from keras_salnet.cli.progress import progress
-from keras_salnet.cli.start import start_keras
-from keras_salnet.shipped import DEFAULT
+from keras_salnet.models.presets import DEFAULT
 
 _OUT = "predictions"
 
@@ -148,10 +148,10 @@ def _predict_images(inputs, given, predictor, drawing):
 
     from keras_salnet.data.readers import IMAGE_ENDINGS
     from keras_salnet.files import atomic
+    from keras_salnet.images.visualize import write_picture
     from keras_salnet.prediction.drawing import Drawing
     from keras_salnet.prediction.images import ImageFiles, Output, Tally, predict_images
     from keras_salnet.prediction.outputs import Outputs
-    from keras_salnet.visualize import write_picture
 
     def picture(kind):
         draw = Drawing(kind, **drawing)
@@ -184,13 +184,13 @@ def _predict_images(inputs, given, predictor, drawing):
 
 def _attention_drawer(model, predictor):
     """Function (path, image, saliency) that draws what a model attends to."""
-    from keras_salnet.explain import draw_attention
+    from keras_salnet.prediction.explain import draw_attention
 
     net = _load_layers(model)
 
     def draw(path, image, saliency):
-        frame = predictor.frame(image.shape[:2])
-        draw_attention(net, image, path, predictor.fit, frame=frame)
+        input_size = predictor.input_size_for(image.shape[:2])
+        draw_attention(net, image, path, predictor.resize, input_size=input_size)
 
     return draw
 

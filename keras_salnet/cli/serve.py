@@ -5,7 +5,7 @@ from importlib import util
 
 from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, positive, seconds
 from keras_salnet.cli.inputs import load_predictor
-from keras_salnet.shipped import DEFAULT
+from keras_salnet.models.presets import DEFAULT
 
 
 def add(commands):

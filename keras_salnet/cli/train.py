@@ -16,12 +16,12 @@ from keras_salnet.cli.arguments import (
     positive,
     size,
 )
-from keras_salnet.cli.inputs import RUNS
+from keras_salnet.cli.environment import start_keras
 from keras_salnet.cli.progress import progress
-from keras_salnet.cli.start import start_keras
 from keras_salnet.layers.registry import attention_names
+from keras_salnet.models.presets import SHIPPED, shipped_recipe
 from keras_salnet.models.registry import names
-from keras_salnet.shipped import SHIPPED, shipped_recipe
+from keras_salnet.runs import RUNS, run_of
 from keras_salnet.training.recipes import (
     AUGMENTATIONS,
     LOSSES,
@@ -275,9 +275,9 @@ def _train(arguments, parser):
 
 def _resume(run):
     start_keras()
-    from keras_salnet.training import fit
+    from keras_salnet.training import run
 
-    return fit.resume(run, track=progress())
+    return run.resume(run, track=progress())
 
 
 def _begin(given, misused):
@@ -321,13 +321,13 @@ def _begin(given, misused):
     started = time.strftime("%Y%m%d-%H%M%S")
     out = given.get("out") or RUNS / f"{started}-{recipe.model}-{dataset.name}"
     start_keras()
-    from keras_salnet.training import fit
+    from keras_salnet.training import run
 
     options = among(
         given,
         *("seed", "mixed_precision", "jit", "init", "skip_bad", "deterministic", "strategy"),
     )
-    return fit.train(recipe, dataset, out, **options, track=progress())
+    return run.train(recipe, dataset, out, **options, track=progress())
 
 
 def _weighted(data, weights, misused):
@@ -341,14 +341,12 @@ def _weighted(data, weights, misused):
 
 def _trained_as(init):
     """The part of a recipe that a model's weights depend on; nothing for a model of no run."""
-    from keras_salnet.predictor import run_config
-
     if init in SHIPPED:
         recipe = vars(shipped_recipe(init))
     else:
-        run, config = run_config(init)
-        recipe = config["recipe"] if run else {}
-    return among(recipe, "model", "model_args", "input_size", "fit")
+        run = run_of(init)
+        recipe = run.config["recipe"] if run else {}
+    return among(recipe, "model", "model_args", "input_size", "resize")
 
 
 def _training_summary(out):

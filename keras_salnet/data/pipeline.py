@@ -12,14 +12,14 @@ import tensorflow as tf
 
 from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
 from keras_salnet.data.density import LEAST_SIGMA
-from keras_salnet.data.geometry import fit_box
 from keras_salnet.data.sample import exif_orientation
 from keras_salnet.data.shards import PreparedSample
 from keras_salnet.data.sharing import ONE_DEVICE
+from keras_salnet.images.geometry import placement_box
 
 
 def training_batches(
-    samples, frame, *, fit, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
+    samples, input_size, *, resize, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
 ):
     """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
 
@@ -28,8 +28,8 @@ def training_batches(
 
     Args:
         samples: list of `Sample`.
-        frame: (height, width) of the network's input.
-        fit: ``"stretch"`` or ``"pad"``.
+        input_size: (height, width) of the network's input.
+        resize: ``"stretch"`` or ``"pad"``.
         batch_size: int ≥ 1.
         seed: int ≥ 0.
         augment: name in `augmentation.RANGES`, to draw warps; or None.
@@ -40,7 +40,7 @@ def training_batches(
     Returns:
         `tf.data.Dataset`; an epoch is ``ceil(sharing.even(len(samples)) / batch_size)`` batches.
     """
-    load = _loader(samples, frame, fit)
+    load = _loader(samples, input_size, resize)
 
     def draws(epoch):
         drawn = draw_epoch(seed, epoch, len(samples), augment)
@@ -56,29 +56,29 @@ def training_batches(
     return epochs.flat_map(one_epoch).prefetch(tf.data.AUTOTUNE)
 
 
-def validation_batches(samples, frame, *, fit, batch_size, sharing=ONE_DEVICE):
+def validation_batches(samples, input_size, *, resize, batch_size, sharing=ONE_DEVICE):
     """Batches in the samples' order, once through. Arguments as in `training_batches`."""
     samples = samples[: sharing.even(len(samples))]
     warps = np.tile(identity_warp(), (len(samples), 1))
     dataset = tf.data.Dataset.from_tensor_slices((np.arange(len(samples)), warps))
-    load = _loader(samples, frame, fit)
+    load = _loader(samples, input_size, resize)
     return dataset.map(load, tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _loader(samples, frame, fit):
+def _loader(samples, input_size, resize):
     """(index, warp) → the sample's tensors."""
     prepared = [isinstance(sample, PreparedSample) for sample in samples]
     if not any(prepared):
-        return _file_loader(samples, frame, fit)
+        return _file_loader(samples, input_size, resize)
     if all(prepared):
-        return _shard_loader(samples, frame, fit)
+        return _shard_loader(samples, input_size, resize)
     # Each takes the places of its own samples among all.
     is_prepared, places = tf.constant(prepared), np.zeros(len(samples), np.int64)
     loaders = []
     for kind, loader in ((True, _shard_loader), (False, _file_loader)):
         own = np.flatnonzero(np.equal(prepared, kind))
         places[own] = np.arange(len(own))
-        loaders.append(loader([samples[i] for i in own], frame, fit))
+        loaders.append(loader([samples[i] for i in own], input_size, resize))
     places, (from_shard, from_files) = tf.constant(places), loaders
 
     def load(index, warp):
@@ -90,10 +90,10 @@ def _loader(samples, frame, fit):
     return load
 
 
-def _shard_loader(samples, frame, fit):
+def _shard_loader(samples, input_size, resize):
     """`_loader` of `PreparedSample`s."""
     for sample in samples:
-        sample.refuse_another(frame, fit)
+        sample.refuse_another(input_size, resize)
     sizes = tf.constant([sample.size for sample in samples])
 
     def read(index):
@@ -101,18 +101,18 @@ def _shard_loader(samples, frame, fit):
 
     def load(index, warp):
         image, levels = tf.numpy_function(read, [index], (tf.uint8, tf.uint16))
-        levels = tf.cast(tf.ensure_shape(levels, frame)[..., None], tf.float32)
+        levels = tf.cast(tf.ensure_shape(levels, input_size)[..., None], tf.float32)
         return {
-            "image": tf.cast(tf.ensure_shape(image, (*frame, 3)), tf.float32),
+            "image": tf.cast(tf.ensure_shape(image, (*input_size, 3)), tf.float32),
             "density": levels / tf.reduce_sum(levels),
-            "mask": _mask(frame, frame_box(sizes[index], frame, fit)),
+            "mask": _mask(input_size, box_in(sizes[index], input_size, resize)),
             "warp": warp,
         }
 
     return load
 
 
-def _file_loader(samples, frame, fit):
+def _file_loader(samples, input_size, resize):
     """`_loader` of samples that are files of their own."""
     images = tf.constant([str(sample.image) for sample in samples])
     masked = tf.constant([sample.has_mask_only for sample in samples])
@@ -130,18 +130,18 @@ def _file_loader(samples, frame, fit):
     def load(index, warp):
         image = decode_image(tf.io.read_file(images[index]))
         image = _upright(image, orientations[index])
-        box = frame_box(tf.shape(image), frame, fit)
+        box = box_in(tf.shape(image), input_size, resize)
         path = maps[index]
         density = tf.cond(
             path == "",
-            lambda: _density(points[index], sigmas[index], tf.shape(image), frame, box),
-            lambda: place(_decode_map(tf.io.read_file(path), masked[index]), frame, box),
+            lambda: _density(points[index], sigmas[index], tf.shape(image), input_size, box),
+            lambda: place(_decode_map(tf.io.read_file(path), masked[index]), input_size, box),
         )
         total = tf.reduce_sum(density)
         return {
-            "image": place(image, frame, box),
+            "image": place(image, input_size, box),
             "density": density / tf.where(total > 0, total, 1.0),
-            "mask": _mask(frame, box),
+            "mask": _mask(input_size, box),
             "warp": warp,
         }
 
@@ -211,7 +211,7 @@ def _decode_map(encoded, is_mask):
     return tf.where(is_mask, tf.cast(grey >= 0.5, tf.float32), grey)
 
 
-def _density(points, sigma, size, frame, box):
+def _density(points, sigma, size, input_size, box):
     """`fixation_density` in the frame: (n, 2) points of the image → (H, W, 1) of any sum."""
     top, left, height, width = (tf.cast(value, tf.float32) for value in box)
     source_height, source_width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
@@ -224,48 +224,50 @@ def _density(points, sigma, size, frame, box):
         return tf.exp(-0.5 * ((tf.range(length, dtype=tf.float32) - centres[:, None]) / sigma) ** 2)
 
     along_y, along_x = (
-        profiles(y, frame[0], sigma * scale_y),
-        profiles(x, frame[1], sigma * scale_x),
+        profiles(y, input_size[0], sigma * scale_y),
+        profiles(x, input_size[1], sigma * scale_x),
     )
     density = tf.matmul(along_y, along_x, transpose_a=True)[..., None]
-    return density * _mask(frame, box)
+    return density * _mask(input_size, box)
 
 
-def _mask(frame, box):
-    """`Fit.mask` in TensorFlow."""
+def _mask(input_size, box):
+    """`Placement.mask` in TensorFlow."""
     _, _, height, width = box
-    return _pad(tf.ones((height, width, 1)), frame, box)
+    return _pad(tf.ones((height, width, 1)), input_size, box)
 
 
-def frame_box(size, frame, fit):
-    """`Fit.box` of an image of (dynamic) shape `size`."""
+def box_in(size, input_size, resize):
+    """`Placement.box` of an image of (dynamic) shape `size`."""
     size = tf.cast(size, tf.int64)
-    box = fit_box(size[0], size[1], *frame, fit, minimum=tf.minimum, maximum=tf.maximum)
+    box = placement_box(
+        size[0], size[1], *input_size, resize, minimum=tf.minimum, maximum=tf.maximum
+    )
     return tuple(tf.cast(value, tf.int32) for value in box)
 
 
-def place(image, frame, box):
-    """`Fit.image` in TensorFlow: (h, w, C) → (H, W, C) float32."""
+def place(image, input_size, box):
+    """`Placement.image` in TensorFlow: (h, w, C) → (H, W, C) float32."""
     _, _, height, width = box
-    return _pad(resize(image, (height, width)), frame, box)
+    return _pad(resample(image, (height, width)), input_size, box)
 
 
 def undo(saliency, size, box):
-    """`Fit.undo` in TensorFlow: (H, W, C) of the frame → (*size, C) float32 of the image."""
+    """`Placement.undo` in TensorFlow: (H, W, C) of the frame → (*size, C) float32 of the image."""
     top, left, height, width = box
-    return resize(saliency[top : top + height, left : left + width], size)
+    return resample(saliency[top : top + height, left : left + width], size)
 
 
-def _pad(image, frame, box):
+def _pad(image, input_size, box):
     """(height, width, C) of the box → (H, W, C), zeros around it."""
     top, left, height, width = box
-    bottom, right = frame[0] - top - height, frame[1] - left - width
+    bottom, right = input_size[0] - top - height, input_size[1] - left - width
     image = tf.pad(image, [(top, bottom), (left, right), (0, 0)])
-    return tf.ensure_shape(image, [*frame, None])
+    return tf.ensure_shape(image, [*input_size, None])
 
 
-def resize(image, size):
-    """`keras_salnet.data.geometry.resize` in TensorFlow: (h, w, C) → (*size, C) float32."""
+def resample(image, size):
+    """`keras_salnet.images.geometry.resample` in TensorFlow: (h, w, C) → (*size, C) float32."""
     image = tf.cast(image, tf.float32)
     smaller = (
         tf.minimum(tf.shape(image)[0], size[0]),

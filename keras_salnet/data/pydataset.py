@@ -17,7 +17,7 @@ _BATCHES_AHEAD = 3
 
 
 def training_batches(
-    samples, frame, *, fit, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
+    samples, input_size, *, resize, batch_size, seed, augment, first_epoch=0, sharing=ONE_DEVICE
 ):
     """Endless shuffled batches, epoch after epoch; each epoch ends with its partial batch.
 
@@ -40,10 +40,10 @@ def training_batches(
         order, warps = (sharing.own(drawn[batch]) for drawn in draws(first_epoch + epoch))
         return [samples[i] for i in order], warps
 
-    return _Batches(draw, None, frame, fit)
+    return _Batches(draw, None, input_size, resize)
 
 
-def validation_batches(samples, frame, *, fit, batch_size, sharing=ONE_DEVICE):
+def validation_batches(samples, input_size, *, resize, batch_size, sharing=ONE_DEVICE):
     """Batches in the samples' order, once through. Arguments as in `training_batches`."""
     samples = samples[: sharing.even(len(samples))]
 
@@ -51,7 +51,7 @@ def validation_batches(samples, frame, *, fit, batch_size, sharing=ONE_DEVICE):
         batch = sharing.own(samples[step * batch_size : (step + 1) * batch_size])
         return batch, np.tile(identity_warp(), (len(batch), 1))
 
-    return _Batches(draw, -(-len(samples) // batch_size), frame, fit)
+    return _Batches(draw, -(-len(samples) // batch_size), input_size, resize)
 
 
 class _Batches(keras.utils.PyDataset):
@@ -63,15 +63,15 @@ class _Batches(keras.utils.PyDataset):
     Args:
         draw: step → (list of samples, their warps).
         num_batches: int, or None without end.
-        frame, fit: as in `training_batches`.
+        input_size, resize: as in `training_batches`.
     """
 
-    def __init__(self, draw, num_batches, frame, fit):
+    def __init__(self, draw, num_batches, input_size, resize):
         super().__init__()
         self._draw = draw
         self._num_batches = num_batches
-        self._frame = frame
-        self._fit = fit
+        self._input_size = input_size
+        self._resize = resize
         self._pool = ThreadPoolExecutor(os.cpu_count())
         self._pending = {}
 
@@ -89,8 +89,8 @@ class _Batches(keras.utils.PyDataset):
 
     def _start(self, step):
         samples, warps = self._draw(step)
-        return [self._pool.submit(_load, s, self._frame, self._fit) for s in samples], warps
+        return [self._pool.submit(_load, s, self._input_size, self._resize) for s in samples], warps
 
 
-def _load(sample, frame, fit):
-    return sample.read_in(frame, fit)
+def _load(sample, input_size, resize):
+    return sample.read_in(input_size, resize)

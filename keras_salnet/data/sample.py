@@ -14,7 +14,7 @@ import PIL.ImageOps
 
 from keras_salnet.data.density import LEAST_SIGMA, fixation_density
 from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
-from keras_salnet.data.geometry import Fit
+from keras_salnet.images.geometry import Placement
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 _NO_POINTS = np.zeros((0, 2))
@@ -139,12 +139,12 @@ class Sample:
             return _normalized(level)
         return fixation_density(self.density_points(), size, self.sigma)
 
-    def read_density_in(self, frame, fit="stretch"):
+    def read_density_in(self, input_size, resize="stretch"):
         """The ground-truth density in a frame: what training sees, without augmentation.
 
         Args:
-            frame: (height, width).
-            fit: ``"stretch"`` or ``"pad"``.
+            input_size: (height, width).
+            resize: ``"stretch"`` or ``"pad"``.
 
         Returns:
             (H, W) float64 that sums to 1; 0 on padding.
@@ -153,21 +153,21 @@ class Sample:
             ValueError: as `read_density`.
         """
         level = self._read_map()
-        fit = Fit(image_size(self.image), frame, fit)
+        placement = Placement(image_size(self.image), input_size, resize)
         if level is not None:
             # In the image's box: a small map's own is another one, by the rounding of its size.
-            return _normalized(fit.image(level[..., None])[..., 0])
-        points = fit.points(self.density_points())
-        sigma = np.maximum(self.sigma * fit.scale(), LEAST_SIGMA)
-        density = fixation_density(points, frame, sigma)
-        return _normalized(density * fit.mask()[..., 0])
+            return _normalized(placement.image(level[..., None])[..., 0])
+        points = placement.points(self.density_points())
+        sigma = np.maximum(self.sigma * placement.scale(), LEAST_SIGMA)
+        density = fixation_density(points, input_size, sigma)
+        return _normalized(density * placement.mask()[..., 0])
 
-    def read_in(self, frame, fit="stretch"):
+    def read_in(self, input_size, resize="stretch"):
         """What training sees of the sample, without augmentation.
 
         Args:
-            frame: (height, width).
-            fit: ``"stretch"`` or ``"pad"``.
+            input_size: (height, width).
+            resize: ``"stretch"`` or ``"pad"``.
 
         Returns:
             (H, W, 3) image, (H, W, 1) density and (H, W, 1) mask in the frame, float32.
@@ -176,11 +176,11 @@ class Sample:
             ValueError: as `read_density`.
         """
         image = self.read_image()
-        density = self.read_density_in(frame, fit)[..., None].astype(np.float32)
-        fit = Fit(image.shape[:2], frame, fit)
-        return fit.image(image), density, fit.mask()
+        density = self.read_density_in(input_size, resize)[..., None].astype(np.float32)
+        placement = Placement(image.shape[:2], input_size, resize)
+        return placement.image(image), density, placement.mask()
 
-    def refuse_another(self, frame, fit):
+    def refuse_another(self, input_size, resize):
         """Raise ValueError where the sample was prepared for another frame or fit."""
 
     def density_points(self):

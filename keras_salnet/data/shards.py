@@ -1,11 +1,11 @@
 """A dataset that was prepared once: decoded, fitted into the network's frame, kept in TFRecords.
 
-`keras_salnet.data.preparation` writes what is read here. A prepared folder holds ``manifest.json``
+`keras_salnet.data.prepared` writes what is read here. A prepared folder holds ``manifest.json``
 and shards such as ``train-00000.tfrecord``. Each record is a `tf.train.Example` of bytes alone, in
 which the planes lie as they do in memory: they are read by mapping the file, in any order and
 without TensorFlow. Its features:
 
-- ``image``: (H, W, 3) uint8 RGB, what `Fit.image` gives, rounded;
+- ``image``: (H, W, 3) uint8 RGB, what `Placement.image` gives, rounded;
 - ``density``: (H, W) little-endian uint16, the density in the frame, of which 65535 is the maximum;
 - ``fixations``: (n, 2) little-endian float64, points (x, y) in pixels of the image, and
   ``observer``: (n,) little-endian int64; left out where they are not known;
@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_salnet.data.geometry import Fit
 from keras_salnet.data.sample import Sample
+from keras_salnet.images.geometry import Placement
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"  # the manifest, until all shards are written
 VERSION = 1
 
-_KEYS = {"version", "dataset", "source", "samples", "frame", "fit", "splits"}
+_KEYS = {"version", "dataset", "source", "samples", "input_size", "resize", "splits"}
 _HEADER, _FOOTER = 12, 4  # bytes of a TFRecord around its payload: length and checksums
 _AGAIN = "Prepare the dataset again: keras-salnet datasets prepare."
 
@@ -44,37 +44,37 @@ class PreparedSample(Sample):
         pixels: (H, W, 3) uint8 image in the frame.
         levels: (H, W) uint16 density in the frame, of any sum.
         size: (height, width) of the image.
-        fit: ``"stretch"`` or ``"pad"``, how it was fitted.
+        resize: ``"stretch"`` or ``"pad"``, how it was fitted.
         shard: `Shard` that it lies in.
     """
 
     pixels: np.ndarray = field(repr=False)
     levels: np.ndarray = field(repr=False)
     size: tuple[int, int]
-    fit: str
+    resize: str
     shard: "Shard" = field(repr=False)
 
-    def read_in(self, frame, fit):
+    def read_in(self, input_size, resize):
         """As `Sample.read_in`, up to the rounding of pixels to 8 bits and of densities to 16."""
-        self.refuse_another(frame, fit)
+        self.refuse_another(input_size, resize)
         density = self.levels[..., None].astype(np.float32)
         density /= density.sum(dtype=np.float64)
-        mask = Fit(self.size, frame, fit).mask()
+        mask = Placement(self.size, input_size, resize).mask()
         return self.pixels.astype(np.float32), density, mask
 
-    def refuse_another(self, frame, fit):
+    def refuse_another(self, input_size, resize):
         """As `Sample.refuse_another`."""
         prepared = self.levels.shape
-        if prepared != tuple(frame) or self.fit != fit:
+        if prepared != tuple(input_size) or self.resize != resize:
             raise ValueError(
-                f"{self.shard.path.parent}: was prepared for {_sized(prepared)} by {self.fit}, not "
-                f"for {_sized(frame)} by {fit}; train at that size, or prepare the dataset for "
-                f"this one: --size {_sized(frame)} --fit {fit}."
+                f"{self.shard.path.parent}: was prepared for {_sized(prepared)} by {self.resize}, not "
+                f"for {_sized(input_size)} by {resize}; train at that size, or prepare the dataset for "
+                f"this one: --size {_sized(input_size)} --resize {resize}."
             )
 
 
-def _sized(frame):
-    return "x".join(map(str, frame))
+def _sized(input_size):
+    return "x".join(map(str, input_size))
 
 
 class Shard:
@@ -168,13 +168,13 @@ def _read_shard(folder, described, manifest):
         try:
             length = int.from_bytes(data[start : start + 8], "little")
             features = _parse(data[start + _HEADER : start + _HEADER + length])
-            yield _sample(features, tuple(manifest["frame"]), manifest["fit"], shard)
+            yield _sample(features, tuple(manifest["input_size"]), manifest["resize"], shard)
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{path}: is damaged at byte {start}. {_AGAIN}") from error
         start += _HEADER + length + _FOOTER
 
 
-def _sample(features, frame, fit, shard):
+def _sample(features, input_size, resize, shard):
     """`PreparedSample` of a record: name → bytes."""
     about = json.loads(bytes(features["about"]))
     fixations = observer = None
@@ -193,10 +193,10 @@ def _sample(features, frame, fit, shard):
         about["sigma"],
         about["dropped"],
         mask,
-        pixels=np.frombuffer(features["image"], np.uint8).reshape(*frame, 3),
-        levels=np.frombuffer(features["density"], "<u2").reshape(frame),
+        pixels=np.frombuffer(features["image"], np.uint8).reshape(*input_size, 3),
+        levels=np.frombuffer(features["density"], "<u2").reshape(input_size),
         size=tuple(about["size"]),
-        fit=fit,
+        resize=resize,
         shard=shard,
     )
 

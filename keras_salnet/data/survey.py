@@ -4,7 +4,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 
-from keras_salnet.data.integrity import (
+from keras_salnet.data.checks import (
     find_problems,
     has_masks_only,
     in_threads,

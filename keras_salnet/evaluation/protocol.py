@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from keras_salnet.data.checks import has_masks_only, no_progress
 from keras_salnet.data.density import fixation_density
-from keras_salnet.data.integrity import has_masks_only, no_progress
 from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
@@ -103,7 +103,7 @@ def evaluate(
             return (next(results) for _ in track(items, title))
 
         def learn(kind, source, leave_out):
-            planes = each(kind.in_frame, zip(source), source, "centre bias")
+            planes = each(kind.preprocess, zip(source), source, "centre bias")
             return kind(planes, leave_out)
 
         if looked_at:

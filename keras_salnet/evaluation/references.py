@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_salnet.data.density import fixation_density
-from keras_salnet.data.geometry import resize
+from keras_salnet.images.geometry import resample
 
 CENTRE_BIAS = "centre bias"
 GAUSSIAN = "Gaussian centre"
@@ -38,7 +38,7 @@ class CentreBias:
             self._count += 1
 
     @staticmethod
-    def in_frame(sample):
+    def preprocess(sample):
         """The ground-truth density of a `Sample`: (96, 128) float64."""
         return sample.read_density_in(_FRAME)
 
@@ -46,7 +46,7 @@ class CentreBias:
         """The prediction for a `Sample`: (96, 128) float64 that sums to 1."""
         if not self._leave_out:
             return self._total / self._count
-        return (self._total - self.in_frame(sample)) / (self._count - 1)
+        return (self._total - self.preprocess(sample)) / (self._count - 1)
 
 
 class MaskBias(CentreBias):
@@ -56,9 +56,9 @@ class MaskBias(CentreBias):
     """
 
     @staticmethod
-    def in_frame(sample):
+    def preprocess(sample):
         """The mask of a `Sample`: (96, 128) float64 from 0 to 1."""
-        return resize(sample.read_mask()[..., None].astype(np.float64), _FRAME)[..., 0]
+        return resample(sample.read_mask()[..., None].astype(np.float64), _FRAME)[..., 0]
 
 
 def gaussian_centre(size):

@@ -14,7 +14,6 @@ import jinja2
 import numpy as np
 
 from keras_salnet import __version__
-from keras_salnet.data.geometry import Fit, resize
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
     GAUSSIAN,
@@ -27,7 +26,8 @@ from keras_salnet.evaluation.results import versions
 from keras_salnet.evaluation.scores import METRICS, resized
 from keras_salnet.evaluation.table import number
 from keras_salnet.files import atomic
-from keras_salnet.visualize import difference, overlay
+from keras_salnet.images.geometry import Placement, resample
+from keras_salnet.images.visualize import difference, overlay
 
 _CONVENTIONS = {
     "mit": "metrics as in the code of the MIT saliency benchmark",
@@ -318,9 +318,9 @@ def _pictures(sample, predict):
     density = sample.read_density_in(size)
     saliency = resized(np.asarray(predict(sample.image), np.float64), size)
     saliency = saliency - min(0, saliency.min())
-    image = resize(image, size).round().astype(np.uint8)
+    image = resample(image, size).round().astype(np.uint8)
     shown = image.copy()
-    eighths = 8 * Fit(full, size).points(points)  # OpenCV takes whole numbers
+    eighths = 8 * Placement(full, size).points(points)  # OpenCV takes whole numbers
     for point in eighths.round().astype(int).tolist():
         for radius, colour in ((22, (0, 0, 0)), (15, (255, 255, 255))):
             cv2.circle(shown, point, radius, colour, cv2.FILLED, cv2.LINE_AA, shift=3)

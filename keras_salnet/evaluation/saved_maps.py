@@ -10,8 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from keras_salnet.data.checks import no_progress
 from keras_salnet.data.gaze import open_mat
-from keras_salnet.data.integrity import no_progress
 from keras_salnet.data.readers import some
 from keras_salnet.data.sample import read_grey, read_image
 

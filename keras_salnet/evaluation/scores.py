@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_salnet import metrics
-from keras_salnet.data.geometry import resize
+from keras_salnet.images.geometry import resample
 from keras_salnet.metrics._check import check_plain_map
 
 # Name in tables → whether more is better. AUC is of the pysaliency convention only and AUC-Borji of
@@ -122,4 +122,6 @@ def score_mask(saliency, mask):
 
 def resized(saliency, size):
     """A map (h, w) at another size (height, width)."""
-    return saliency if saliency.shape == tuple(size) else resize(saliency[..., None], size)[..., 0]
+    return (
+        saliency if saliency.shape == tuple(size) else resample(saliency[..., None], size)[..., 0]
+    )

@@ -6,7 +6,7 @@ from keras_salnet.download import local
 
 # Registers the layers that saved models name: each does so when it is loaded.
 from keras_salnet.layers import *  # noqa: F403
-from keras_salnet.shipped import SHIPPED, load_shipped
+from keras_salnet.models.presets import SHIPPED, load_shipped
 
 
 def load_model(path_or_name):
@@ -38,19 +38,19 @@ def load_model(path_or_name):
         raise ValueError(f"{path}: not a readable .keras model: {error}") from error
 
 
-def fixed_frame(net):
+def fixed_input_size(net):
     """The (height, width) that a model takes.
 
     Raises:
         ValueError: they may vary.
     """
-    frame = net.input_shape[1:3]
-    if None in frame:
+    input_size = net.input_shape[1:3]
+    if None in input_size:
         raise ValueError(
             f"{net.name} takes images of any size, but here its size must be known; build it anew "
             "with an input_shape and the same max_nodes, and set_weights of this one."
         )
-    return frame
+    return input_size
 
 
 def in_float32(net):
@@ -70,23 +70,23 @@ def in_float32(net):
     return clone_of_net
 
 
-def check_frame(net, frame):
+def check_input_size(net, input_size):
     """See that a model of free size answers a frame with a map of its size.
 
     Args:
         net: the model.
-        frame: (height, width).
+        input_size: (height, width).
 
     Raises:
         ValueError: its sides are no multiples of what the model divides them by.
     """
     try:
-        answers = net.compute_output_shape((1, *frame, 3))[1:3] == tuple(frame)
+        answers = net.compute_output_shape((1, *input_size, 3))[1:3] == tuple(input_size)
     except ValueError:  # scales that cannot be joined
         answers = False
     if not answers:
         raise ValueError(
-            f"{net.name} takes no frame of {frame[0]} x {frame[1]} pixels; multiples of 32 fit "
+            f"{net.name} takes no frame of {input_size[0]} x {input_size[1]} pixels; multiples of 32 fit "
             "every model, multiples of 16 most."
         )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from keras_salnet.visualize import COLORMAPS, crisp, heatmap, overlay, side_by_side, to_grey
+from keras_salnet.images.visualize import COLORMAPS, crisp, heatmap, overlay, side_by_side, to_grey
 
 KINDS = ("saliency", "overlay", "side_by_side")
 
@@ -14,7 +14,7 @@ class Drawing:
     Args:
         kind: ``"saliency"``, the map alone, ``"overlay"``, the map over the image, or
             ``"side_by_side"``, the image beside its overlay.
-        colormap: one of `keras_salnet.visualize.COLORMAPS`; None: grey for the map alone and
+        colormap: one of `keras_salnet.images.visualize.COLORMAPS`; None: grey for the map alone and
             inferno over images.
         threshold: leave out what is below this part of a map's maximum, 0…1.
         opacity: of heat maps over images, at the map's maximum, 0…1.

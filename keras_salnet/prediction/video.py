@@ -72,7 +72,7 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
             ``.webm``; one that exists is replaced.
         draw: function (image (H, W, 3) uint8 RGB, saliency (H, W) float32, its maximum 1) →
             picture (H', W', 3) uint8 RGB, or (H', W') grey, of one size for all frames, such as
-            `keras_salnet.visualize.overlay`.
+            `keras_salnet.images.visualize.overlay`.
         smoothing: seconds, the time constant of an exponential moving average of the densities
             over time, so that the map does not flicker: what was seen that long ago has 1/e of its
             weight, whatever the frame rate. 0: every frame for itself. Scene cuts do not reset it.

@@ -19,15 +19,15 @@ from starlette.requests import ClientDisconnect
 
 from keras_salnet import __version__
 from keras_salnet.data.sample import read_image
+from keras_salnet.images.visualize import COLORMAPS, encode_picture
 from keras_salnet.prediction.drawing import Drawing
-from keras_salnet.prediction.peaks import peaks
-from keras_salnet.predictor import restored
+from keras_salnet.prediction.predictor import postprocess
+from keras_salnet.regions import peaks
 from keras_salnet.serving import tensorflow_serving
-from keras_salnet.serving.documentation import errors
+from keras_salnet.serving.errors import errors
 from keras_salnet.serving.limits import MEDIA_TYPES, LimitedRequest, Limits
-from keras_salnet.serving.metrics import CONTENT_TYPE, Metrics, Observed
 from keras_salnet.serving.service import Service, unless_gone
-from keras_salnet.visualize import COLORMAPS, encode_picture
+from keras_salnet.serving.telemetry import CONTENT_TYPE, Metrics, Observed
 
 _ANY_BYTES = "application/octet-stream"
 _FORM = "multipart/form-data"
@@ -259,17 +259,17 @@ async def _image(request):
     return await request.body()
 
 
-def _as_png(draw, encoded, saliency, fit):
+def _as_png(draw, encoded, saliency, placement):
     # Read anew: decoded images would fill the memory while they wait for the model.
     image = read_image(encoded) if draw.kind == "overlay" else None
-    png = encode_picture(draw(image, restored(saliency, fit)))
+    png = encode_picture(draw(image, postprocess(saliency, placement)))
     return Response(png, media_type="image/png")
 
 
-def _as_json(name, draw, saliency, fit):
-    png = encode_picture(draw(None, restored(saliency, fit)))
-    points, values = peaks(saliency * fit.mask()[..., 0])
-    height, width = fit.source
+def _as_json(name, draw, saliency, placement):
+    png = encode_picture(draw(None, postprocess(saliency, placement)))
+    points, values = peaks(saliency * placement.mask()[..., 0])
+    height, width = placement.source
     return JSONResponse(
         {
             "model": name,
@@ -277,7 +277,9 @@ def _as_json(name, draw, saliency, fit):
             "height": height,
             "peaks": [
                 {"x": round(x, 1), "y": round(y, 1), "value": round(value, 3)}
-                for (x, y), value in zip(fit.undo_points(points).tolist(), values, strict=True)
+                for (x, y), value in zip(
+                    placement.undo_points(points).tolist(), values, strict=True
+                )
             ],
             "map": "data:image/png;base64," + base64.b64encode(png).decode(),
         }

@@ -50,7 +50,7 @@ class Service:
         with self._threads:
             work = asyncio.create_task(self._model.run())
             try:
-                size = self.predictor.frame((256, 256))
+                size = self.predictor.input_size_for((256, 256))
                 await self._model(np.zeros((*size, 3), np.float32))
                 yield
             finally:
@@ -95,14 +95,14 @@ class Service:
             encoded: bytes.
 
         Returns:
-            ((H, W) float32 map of the frame, as of `Predictor.infer`, and the `Fit` that leads back
-            to the image).
+            ((H, W) float32 map of the frame, as of `Predictor.infer`, and the `Placement` that leads
+            back to the image).
 
         Raises:
             HTTPException: 413 or 422, see `check_image`.
         """
-        frame, fit = await self.in_thread(self._read, encoded)
-        return await self.infer(frame), fit
+        frame, placement = await self.in_thread(self._read, encoded)
+        return await self.infer(frame), placement
 
     async def infer(self, frame):
         """(H, W, 3) float32 RGB of the frame's size → (H, W) float32 map."""
@@ -116,7 +116,7 @@ class Service:
     def _read(self, encoded):
         check_image(encoded, self.limits.max_pixels)
         try:
-            return self.predictor.in_frame(encoded)
+            return self.predictor.preprocess(encoded)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 

@@ -1,6 +1,6 @@
 """TensorFlow Serving's REST API, so that its clients work against this server, too.
 
-The signatures are those of an exported SavedModel, see `keras_salnet.export.export_savedmodel`:
+The signatures are those of an exported SavedModel, see `keras_salnet.formats.export_savedmodel`:
 ``serving_default`` and ``predict_uint8`` take images of the network's frame as numbers,
 ``predict_image_bytes`` encoded ones of any size.
 https://www.tensorflow.org/tfx/serving/api_rest
@@ -16,11 +16,11 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from keras_salnet.predictor import restored
-from keras_salnet.serving.documentation import errors
+from keras_salnet.images.visualize import encode_picture, to_grey
+from keras_salnet.prediction.predictor import postprocess
+from keras_salnet.serving.errors import errors
 from keras_salnet.serving.limits import LimitedRequest
 from keras_salnet.serving.service import unless_gone
-from keras_salnet.visualize import encode_picture, to_grey
 
 _VERSION = 1
 _DEFAULT = "serving_default"
@@ -197,7 +197,12 @@ def _numbers(values, name, dtype, predictor):
     if not set(map(type, array.flat)) <= ({int} if dtype == "DT_UINT8" else {int, float}):
         raise HTTPException(400, f"{name}: must hold numbers, of type {dtype}, in a full array.")
     shape = array.shape
-    if len(shape) != 4 or shape[3] != 3 or 0 in shape or predictor.frame(shape[1:3]) != shape[1:3]:
+    if (
+        len(shape) != 4
+        or shape[3] != 3
+        or 0 in shape
+        or predictor.input_size_for(shape[1:3]) != shape[1:3]
+    ):
         height, width = (-1 if side is None else side for side in predictor.input_size)
         told = f"must be of shape [-1, {height}, {width}, 3], not {list(shape)}"
         if None in predictor.input_size:
@@ -213,7 +218,9 @@ def _answer(found, in_rows):
     if found[0][1] is None:
         answer = maps
     else:
-        pngs = [encode_picture(to_grey(restored(saliency, fit))) for saliency, fit in found]
+        pngs = [
+            encode_picture(to_grey(postprocess(saliency, resize))) for saliency, resize in found
+        ]
         pngs = [{"b64": base64.b64encode(png).decode()} for png in pngs]
         if in_rows:
             answer = [

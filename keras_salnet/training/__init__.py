@@ -4,5 +4,5 @@ import lazy_loader
 
 from keras_salnet.training.recipes import RECIPES, Recipe
 
-__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"fit": ["resume", "train"]})
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"run": ["resume", "train"]})
 __all__ = ["RECIPES", "Recipe", "resume", "train"]

@@ -27,7 +27,7 @@ class Recipe:
         model_args: arguments of its builder, but for `input_shape` and `backbone_weights`.
         backbone_weights: ``"imagenet"``, the path of a weight file, or None.
         input_size: (height, width) of the frame, multiples of 16.
-        fit: ``"stretch"`` images to the frame or ``"pad"`` them.
+        resize: ``"stretch"`` images to the frame or ``"pad"`` them.
         augment: flip, rotate, crop and recolour the training images, as much as suits ``"gaze"`` or
             ``"objects"`` (`keras_salnet.data.augmentation.RANGES`); or None.
         epochs: int ≥ 1.
@@ -62,7 +62,7 @@ class Recipe:
     model_args: dict = field(default_factory=dict)
     backbone_weights: str | None = "imagenet"
     input_size: tuple[int, int] = (256, 256)
-    fit: str = "stretch"
+    resize: str = "stretch"
     augment: str | None = None
     epochs: int = 10
     max_time: float | None = None
@@ -148,7 +148,7 @@ OPENSALICON = Recipe(
 # converges; the public weights are those of the 50th epoch.
 PFA = Recipe(
     model="pfa",
-    fit="pad",
+    resize="pad",
     augment="objects",
     epochs=50,
     batch_size=22,

@@ -19,7 +19,7 @@ from keras_salnet.data.augmentation import (
 from keras_salnet.training.recipes import AUGMENTATIONS
 
 FRAMES = [(32, 32), (24, 40), (41, 23)]
-each_frame = pytest.mark.parametrize("frame", FRAMES)
+each_frame = pytest.mark.parametrize("input_size", FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def warps():
     return draw_warps(seed=3, epoch=2, samples=np.arange(2000))
 
 
-def smooth(frame, channels, seed=0):
+def smooth(input_size, channels, seed=0):
     """Smooth noise, 0…255."""
-    noise = np.random.default_rng(seed).random((*frame, channels))
+    noise = np.random.default_rng(seed).random((*input_size, channels))
     noise = scipy.ndimage.gaussian_filter(noise, (2, 2, 0))
     noise = (noise - noise.min()) / np.ptp(noise)
     return np.float32(255 * noise)
@@ -37,9 +37,9 @@ def smooth(frame, channels, seed=0):
 
 def augment(image, density, mask, warp, training=True):
     """One sample through `Augment`, as numpy; what is left out is plain."""
-    frame = image.shape[:2]
-    density = np.ones((*frame, 1), np.float32) if density is None else density
-    mask = np.ones((*frame, 1), np.float32) if mask is None else mask
+    input_size = image.shape[:2]
+    density = np.ones((*input_size, 1), np.float32) if density is None else density
+    mask = np.ones((*input_size, 1), np.float32) if mask is None else mask
     inputs = {"image": image, "density": density, "mask": mask, "warp": np.float32(warp)}
     outputs = Augment()(
         {name: ops.convert_to_tensor(value[None]) for name, value in inputs.items()},
@@ -54,19 +54,19 @@ def geometric(angle=0.0, crop=1.0, flip=1, shift=(0.0, 0.0)):
     return np.float32([flip * cos, -sin, shift[0], flip * sin, cos, shift[1], 0, 1, 1])
 
 
-def source_of(warp, frame):
+def source_of(warp, input_size):
     """(matrix, offset) of the warp from output to input pixels (y, x), for scipy."""
     a, b, c, d, e, f = np.float64(warp[:6])
-    centre = (np.array(frame) - 1) / 2
+    centre = (np.array(input_size) - 1) / 2
     matrix = np.array([[e, d], [b, a]])
     return matrix, centre + np.array([f, c]) * centre - matrix @ centre
 
 
-def inside_of(matrix, offset, frame):
+def inside_of(matrix, offset, input_size):
     """(H, W) bool: which output pixels have their source between the frame's pixel centres."""
-    output = np.indices(frame).reshape(2, -1)
-    source = (matrix @ output + offset[:, None]).reshape(2, *frame)
-    last = np.array(frame)[:, None, None] - 1
+    output = np.indices(input_size).reshape(2, -1)
+    source = (matrix @ output + offset[:, None]).reshape(2, *input_size)
+    last = np.array(input_size)[:, None, None] - 1
     slack = 1e-3
     return np.all((source >= -slack) & (source <= last + slack), axis=0)
 
@@ -183,8 +183,12 @@ def test_a_negative_seed_is_refused():
 
 
 @each_frame
-def test_the_identity_changes_nothing(frame):
-    image, density, mask = smooth(frame, 3), smooth(frame, 1), np.ones((*frame, 1), np.float32)
+def test_the_identity_changes_nothing(input_size):
+    image, density, mask = (
+        smooth(input_size, 3),
+        smooth(input_size, 1),
+        np.ones((*input_size, 1), np.float32),
+    )
     mask[:5] = 0
     density *= mask
     image *= mask  # as the geometry leaves it
@@ -196,8 +200,8 @@ def test_the_identity_changes_nothing(frame):
 
 
 @each_frame
-def test_a_flip_is_exact(frame):
-    image, density = smooth(frame, 3), smooth(frame, 1)
+def test_a_flip_is_exact(input_size):
+    image, density = smooth(input_size, 3), smooth(input_size, 1)
     result = augment(image, density, None, geometric(flip=-1))
     np.testing.assert_allclose(result["image"], image[:, ::-1], atol=1e-4)
     np.testing.assert_allclose(result["density"], density[:, ::-1], atol=1e-4)
@@ -214,10 +218,10 @@ WARPS = {
 
 @each_frame
 @pytest.mark.parametrize("warp", WARPS.values(), ids=WARPS)
-def test_the_warp_is_scipys(frame, warp):
-    image, density = smooth(frame, 3), smooth(frame, 1, seed=1)
+def test_the_warp_is_scipys(input_size, warp):
+    image, density = smooth(input_size, 3), smooth(input_size, 1, seed=1)
     result = augment(image, density, None, warp)
-    matrix, offset = source_of(warp, frame)
+    matrix, offset = source_of(warp, input_size)
 
     def oracle(plane):
         return scipy.ndimage.affine_transform(
@@ -227,7 +231,7 @@ def test_the_warp_is_scipys(frame, warp):
     for channel in range(3):
         expected = oracle(image[..., channel])
         np.testing.assert_allclose(result["image"][..., channel], expected, atol=1e-3 * 255)
-    inside = inside_of(matrix, offset, frame)
+    inside = inside_of(matrix, offset, input_size)
     assert inside.all() == (warp is WARPS["cropped"])
     assert inside.mean() > 0.7
     assert np.array_equal(result["mask"][..., 0], inside)
@@ -237,11 +241,11 @@ def test_the_warp_is_scipys(frame, warp):
 
 @each_frame
 @pytest.mark.parametrize("angle", [10, -25])
-def test_a_rotation_is_rigid_whatever_the_frames_aspect(frame, angle):
+def test_a_rotation_is_rigid_whatever_the_frames_aspect(input_size, angle):
     # Three blobs on the corners of a right angle, far from the border.
-    centre = (np.array(frame) - 1) / 2
+    centre = (np.array(input_size) - 1) / 2
     places = centre + np.array([(-6, -6), (-6, 5), (4, -6)])
-    y, x = np.indices(frame)
+    y, x = np.indices(input_size)
     image = np.stack(
         [255 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 4) for row, column in places], axis=-1
     )
@@ -261,9 +265,9 @@ def test_a_rotation_is_rigid_whatever_the_frames_aspect(frame, angle):
 
 
 @each_frame
-def test_image_density_and_mask_move_together(frame):
-    spot = smooth(frame, 1)
-    mask = np.ones((*frame, 1), np.float32)
+def test_image_density_and_mask_move_together(input_size):
+    spot = smooth(input_size, 1)
+    mask = np.ones((*input_size, 1), np.float32)
     mask[:, :6] = 0
     spot *= mask
     warp = geometric(angle=6, crop=0.85, flip=-1, shift=(0.05, 0.1))
@@ -277,31 +281,31 @@ def test_image_density_and_mask_move_together(frame):
     assert set(np.unique(result["mask"])) == {0, 1}
     assert not result["density"][~seen].any()
     # Of the mask, only pixels that mix in no padding remain.
-    matrix, offset = source_of(warp, frame)
+    matrix, offset = source_of(warp, input_size)
     whole = scipy.ndimage.affine_transform(
         np.float64(mask[..., 0]), matrix, offset, order=1, mode="nearest"
     )
-    assert np.array_equal(seen[..., 0], (whole > 0.999) & inside_of(matrix, offset, frame))
+    assert np.array_equal(seen[..., 0], (whole > 0.999) & inside_of(matrix, offset, input_size))
 
 
 @each_frame
-def test_what_the_warp_brings_in_repeats_the_border_and_counts_for_nothing(frame):
-    image = np.full((*frame, 3), 120, np.float32)
+def test_what_the_warp_brings_in_repeats_the_border_and_counts_for_nothing(input_size):
+    image = np.full((*input_size, 3), 120, np.float32)
     result = augment(image, None, None, geometric(shift=(0.5, 0)))
     np.testing.assert_allclose(result["image"], 120, atol=1e-3)
-    gone = round(0.5 * (frame[1] - 1) / 2)
-    outside = np.zeros(frame, bool)
+    gone = round(0.5 * (input_size[1] - 1) / 2)
+    outside = np.zeros(input_size, bool)
     outside[:, -gone:] = True
     assert np.array_equal(result["mask"][..., 0] == 0, outside)
     assert np.array_equal(result["density"][..., 0] == 0, outside)
 
 
 def test_each_sample_of_a_batch_has_its_own_warp(warps):
-    frame = (24, 40)
+    input_size = (24, 40)
     batch = {
-        "image": np.stack([smooth(frame, 3, seed) for seed in range(4)]),
-        "density": np.stack([smooth(frame, 1, seed) for seed in range(4)]),
-        "mask": np.ones((4, *frame, 1), np.float32),
+        "image": np.stack([smooth(input_size, 3, seed) for seed in range(4)]),
+        "density": np.stack([smooth(input_size, 1, seed) for seed in range(4)]),
+        "mask": np.ones((4, *input_size, 1), np.float32),
         "warp": warps[:4],
     }
     together = Augment()(batch, training=True)
@@ -367,11 +371,11 @@ def test_outside_training_nothing_happens(warps, training):
 def test_compiled_by_xla_it_is_the_same(warps):
     import tensorflow as tf
 
-    frame = (24, 40)
+    input_size = (24, 40)
     batch = {
-        "image": np.stack([smooth(frame, 3, seed) for seed in range(4)]),
-        "density": np.stack([smooth(frame, 1, seed) for seed in range(4)]),
-        "mask": np.ones((4, *frame, 1), np.float32),
+        "image": np.stack([smooth(input_size, 3, seed) for seed in range(4)]),
+        "density": np.stack([smooth(input_size, 1, seed) for seed in range(4)]),
+        "mask": np.ones((4, *input_size, 1), np.float32),
         "warp": np.stack([*warps[:3], identity_warp()]),
     }
     layer = Augment()
@@ -385,18 +389,18 @@ def test_compiled_by_xla_it_is_the_same(warps):
 
 
 def test_it_works_in_a_functional_model(warps):
-    frame = (24, 40)
+    input_size = (24, 40)
     inputs = {
-        "image": keras.Input((*frame, 3)),
-        "density": keras.Input((*frame, 1)),
-        "mask": keras.Input((*frame, 1)),
+        "image": keras.Input((*input_size, 3)),
+        "density": keras.Input((*input_size, 1)),
+        "mask": keras.Input((*input_size, 1)),
         "warp": keras.Input((9,)),
     }
     outputs = Augment()(inputs)
     assert {name: value.shape for name, value in outputs.items()} == {
-        "image": (None, *frame, 3),
-        "density": (None, *frame, 1),
-        "mask": (None, *frame, 1),
+        "image": (None, *input_size, 3),
+        "density": (None, *input_size, 1),
+        "mask": (None, *input_size, 1),
     }
     layer = Augment.from_config(Augment(name="augment").get_config())
     assert layer.name == "augment"

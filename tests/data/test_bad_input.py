@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from keras_salnet.data import check, load_dataset
-from keras_salnet.data.sheet import contact_sheet
+from keras_salnet.data.contact_sheet import contact_sheet
 from keras_salnet.data.survey import survey
 
 SIZE = (24, 32)

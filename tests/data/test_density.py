@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keras_salnet.data import Sample
 from keras_salnet.data.density import fixation_density
-from keras_salnet.data.geometry import MODES, Fit
+from keras_salnet.images.geometry import MODES, Placement
 
 some_examples = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
@@ -117,15 +117,15 @@ def test_fixations_are_left_alone():
 
 
 @pytest.mark.parametrize("size", [(60, 80), (90, 31), (17, 120)])
-@pytest.mark.parametrize("fit", MODES)
-def test_in_the_frame_it_is_the_images_own_density_resampled(tmp_path, fit, size):
+@pytest.mark.parametrize("resize", MODES)
+def test_in_the_frame_it_is_the_images_own_density_resampled(tmp_path, resize, size):
     path = tmp_path / "image.png"
     cv2.imwrite(str(path), np.zeros((*size, 3), np.uint8))
     points = np.random.default_rng(1).uniform(0, 1, (12, 2)) * (size[1] - 1, size[0] - 1)
     sample = Sample(path, fixations=points, sigma=8.0)
-    frame = (48, 48)
-    made = sample.read_density_in(frame, fit)
-    assert made.shape == frame
+    input_size = (48, 48)
+    made = sample.read_density_in(input_size, resize)
+    assert made.shape == input_size
     assert made.sum() == pytest.approx(1)
 
     # The same by way of a map on disk.
@@ -133,9 +133,9 @@ def test_in_the_frame_it_is_the_images_own_density_resampled(tmp_path, fit, size
     assert own.shape == size
     map_path = tmp_path / "map.png"
     cv2.imwrite(str(map_path), np.round(own / own.max() * 65535).astype(np.uint16))
-    by_map = Sample(path, density=map_path).read_density_in(frame, fit)
+    by_map = Sample(path, density=map_path).read_density_in(input_size, resize)
     assert by_map.sum() == pytest.approx(1)
-    padding = Fit(size, frame, fit).mask()[..., 0] == 0
+    padding = Placement(size, input_size, resize).mask()[..., 0] == 0
     assert not made[padding].any()
     assert not by_map[padding].any()
     assert np.abs(by_map - made).max() < 0.1 * made.max()
@@ -143,8 +143,8 @@ def test_in_the_frame_it_is_the_images_own_density_resampled(tmp_path, fit, size
 
 
 @pytest.mark.parametrize("size", [(60, 80), (90, 31), (8, 9)])
-@pytest.mark.parametrize("fit", MODES)
-def test_the_pipelines_density_is_the_same(tmp_path, fit, size):
+@pytest.mark.parametrize("resize", MODES)
+def test_the_pipelines_density_is_the_same(tmp_path, resize, size):
     pytest.importorskip("tensorflow", exc_type=ImportError)
     from keras_salnet.data.pipeline import validation_batches
 
@@ -159,10 +159,10 @@ def test_the_pipelines_density_is_the_same(tmp_path, fit, size):
         Sample(path, fixations=points[:1], sigma=1.5),
         Sample(path, fixations=tmp_path / "fixations.png", sigma=4.0),
     ]
-    frame = (40, 56)
-    (batch,) = validation_batches(samples, frame, fit=fit, batch_size=3)
+    input_size = (40, 56)
+    (batch,) = validation_batches(samples, input_size, resize=resize, batch_size=3)
     for sample, made in zip(samples, batch["density"].numpy()[..., 0], strict=True):
-        expected = sample.read_density_in(frame, fit)
+        expected = sample.read_density_in(input_size, resize)
         assert np.abs(made - expected).max() < 1e-4 * expected.max()
         assert made.sum() == pytest.approx(1, abs=1e-5)
         assert not made[expected == 0].any()

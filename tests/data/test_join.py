@@ -49,7 +49,7 @@ def test_an_epoch_holds_a_weighted_sample_as_often(folders):
     assert joined.name == "maps+points"
     assert names(joined["val"]) == ["d", "e", "h"], "once"
     batches = pydataset.training_batches(
-        joined["train"], (6, 8), fit="stretch", batch_size=7, seed=0, augment="gaze"
+        joined["train"], (6, 8), resize="stretch", batch_size=7, seed=0, augment="gaze"
     )
     order = Counter(map(str, joined["train"]))
     assert sorted(order.values()) == [1, 1, 1, 2, 2]

@@ -13,10 +13,10 @@ pytest.importorskip("tensorflow", exc_type=ImportError)
 
 from keras_salnet.data import Sample
 from keras_salnet.data.augmentation import draw_warps, identity_warp
-from keras_salnet.data.geometry import MODES, Fit
 from keras_salnet.data.pipeline import training_batches, validation_batches
+from keras_salnet.images.geometry import MODES, Placement
 
-each_fit = pytest.mark.parametrize("fit", MODES)
+each_resize = pytest.mark.parametrize("resize", MODES)
 FRAME = (24, 32)
 
 
@@ -26,7 +26,7 @@ def numbers(batch):
 
 
 def train(samples, **options):
-    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": None}
+    defaults = {"resize": "stretch", "batch_size": 3, "seed": 0, "augment": None}
     return training_batches(samples, (6, 8), **{**defaults, **options})
 
 
@@ -40,12 +40,12 @@ def epochs(batches, count, batch_size=3):
 # What a batch is
 
 
-@pytest.mark.parametrize(("fit", "augment"), [("stretch", None), ("pad", "gaze")])
-def test_a_batch_is_what_the_module_says(numbered, fit, augment):
+@pytest.mark.parametrize(("resize", "augment"), [("stretch", None), ("pad", "gaze")])
+def test_a_batch_is_what_the_module_says(numbered, resize, augment):
     training = training_batches(
-        numbered, FRAME, fit=fit, batch_size=4, seed=0, augment=augment
+        numbered, FRAME, resize=resize, batch_size=4, seed=0, augment=augment
     ).take(2)
-    validation = validation_batches(numbered, FRAME, fit=fit, batch_size=4)
+    validation = validation_batches(numbered, FRAME, resize=resize, batch_size=4)
     for batches in (training, validation):
         for batch, size in zip(batches, (4, 3), strict=True):
             assert {name: value.shape for name, value in batch.items()} == {
@@ -68,7 +68,7 @@ def test_a_batch_is_what_the_module_says(numbered, fit, augment):
 
 
 @pytest.mark.parametrize(
-    "make", [train, lambda s: validation_batches(s, (6, 8), fit="pad", batch_size=3)]
+    "make", [train, lambda s: validation_batches(s, (6, 8), resize="pad", batch_size=3)]
 )
 def test_shapes_are_known_before_the_first_batch(numbered, make):
     # Keras builds the model from these; None is the batch.
@@ -119,7 +119,7 @@ def test_warps_belong_to_samples(numbered):
 
 
 def test_validation_goes_once_through_in_order(numbered):
-    batches = validation_batches(numbered, (6, 8), fit="stretch", batch_size=3)
+    batches = validation_batches(numbered, (6, 8), resize="stretch", batch_size=3)
     for _ in range(2):
         assert [numbers(batch) for batch in batches] == [[0, 1, 2], [3, 4, 5], [6]]
 
@@ -140,7 +140,7 @@ def test_fits_epochs_are_the_pipelines(numbered):
     model = Watch()
     model.compile(run_eagerly=True)
 
-    validation = validation_batches(numbered, (6, 8), fit="stretch", batch_size=3)
+    validation = validation_batches(numbered, (6, 8), resize="stretch", batch_size=3)
     model.fit(
         train(numbered),
         epochs=2,
@@ -187,16 +187,16 @@ IMAGES = [
 ]
 
 
-@each_fit
+@each_resize
 @pytest.mark.parametrize("size", [(50, 70), (20, 90), (13, 11)])
-def test_images_are_the_same(tmp_path, fit, size):
+def test_images_are_the_same(tmp_path, resize, size):
     samples = []
     for kind, ending in IMAGES:
         path = tmp_path / f"{kind}{ending}"
         write_pixels(path, kind, size)
         samples.append(Sample(path, fixations=np.array([[3.0, 4.0]]), sigma=2.0))
-    (batch,) = validation_batches(samples, FRAME, fit=fit, batch_size=len(samples))
-    geometry = Fit(size, FRAME, fit)
+    (batch,) = validation_batches(samples, FRAME, resize=resize, batch_size=len(samples))
+    geometry = Placement(size, FRAME, resize)
     for (kind, ending), sample, image, mask in zip(
         IMAGES, samples, batch["image"].numpy(), batch["mask"].numpy(), strict=True
     ):
@@ -211,9 +211,9 @@ def test_images_are_the_same(tmp_path, fit, size):
 MAPS = [("8-bit", ".png"), ("16-bit", ".png"), ("three channels", ".png"), ("8-bit", ".jpg")]
 
 
-@each_fit
+@each_resize
 @pytest.mark.parametrize("size", [(50, 70), (20, 90), (13, 11)])
-def test_densities_of_maps_are_the_same(tmp_path, fit, size):
+def test_densities_of_maps_are_the_same(tmp_path, resize, size):
     write_pixels(tmp_path / "image.jpg", "rgb", size)
     samples = []
     for kind, ending in MAPS:
@@ -227,9 +227,9 @@ def test_densities_of_maps_are_the_same(tmp_path, fit, size):
         path = tmp_path / f"{kind}{ending}"
         cv2.imwrite(str(path), pixels)
         samples.append(Sample(tmp_path / "image.jpg", density=path))
-    (batch,) = validation_batches(samples, FRAME, fit=fit, batch_size=len(samples))
+    (batch,) = validation_batches(samples, FRAME, resize=resize, batch_size=len(samples))
     for kind, sample, density in zip(MAPS, samples, batch["density"].numpy(), strict=True):
-        expected = sample.read_density_in(FRAME, fit)
+        expected = sample.read_density_in(FRAME, resize)
         assert np.abs(density[..., 0] - expected).max() < 1e-4 * expected.max(), kind
         assert not density[batch["mask"][0].numpy() == 0].any()
 
@@ -237,9 +237,9 @@ def test_densities_of_maps_are_the_same(tmp_path, fit, size):
 MASKS = [*MAPS, ("one bit", ".png"), ("transparent", ".png")]
 
 
-@each_fit
+@each_resize
 @pytest.mark.parametrize("size", [(50, 70), (20, 90), (13, 11)])
-def test_densities_of_masks_are_the_same(tmp_path, fit, size):
+def test_densities_of_masks_are_the_same(tmp_path, resize, size):
     write_pixels(tmp_path / "image.jpg", "rgb", size)
     noise = np.random.default_rng(size).random(size)
     level = cv2.GaussianBlur(noise, (0, 0), 1)
@@ -260,14 +260,14 @@ def test_densities_of_masks_are_the_same(tmp_path, fit, size):
         samples.append(Sample(tmp_path / "image.jpg", mask=path))
     gaze = Sample(tmp_path / "image.jpg", fixations=np.array([[3.0, 4.0]]), sigma=2.0, mask=path)
     samples.append(gaze)  # whose mask is not learnt
-    (batch,) = validation_batches(samples, FRAME, fit=fit, batch_size=len(samples))
+    (batch,) = validation_batches(samples, FRAME, resize=resize, batch_size=len(samples))
     for number, (sample, density) in enumerate(zip(samples, batch["density"].numpy(), strict=True)):
-        expected = sample.read_density_in(FRAME, fit)
+        expected = sample.read_density_in(FRAME, resize)
         assert np.abs(density[..., 0] - expected).max() < 1e-4 * expected.max(), number
         if sample is not gaze:
             white = sample.read_mask()
             assert 0.3 < white.mean() < 0.7
-            framed = Fit(size, FRAME, fit).image(white[..., None].astype(np.float32))
+            framed = Placement(size, FRAME, resize).image(white[..., None].astype(np.float32))
             assert np.abs(density - framed / framed.sum()).max() < 1e-4 * density.max(), number
 
 
@@ -284,7 +284,7 @@ def test_images_maps_and_points_may_be_mixed(tmp_path):
         Sample(image, fixations=np.array([[60.0, 10.0], [20.0, 40.0], [1.5, 2.5]]), sigma=3.0),
         Sample(image, density=tmp_path / "map.png", sigma=3.0),
     ]
-    (batch,) = validation_batches(samples, FRAME, fit="pad", batch_size=4)
+    (batch,) = validation_batches(samples, FRAME, resize="pad", batch_size=4)
     for sample, density in zip(samples, batch["density"].numpy()[..., 0], strict=True):
         expected = sample.read_density_in(FRAME, "pad")
         assert np.abs(density - expected).max() < 1e-4 * expected.max()
@@ -297,24 +297,24 @@ def test_images_of_many_sizes_share_a_batch(tmp_path):
         path = tmp_path / f"{size[0]}x{size[1]}.png"
         write_pixels(path, "rgb", size)
         samples.append(Sample(path, fixations=np.zeros((1, 2)), sigma=2.0))
-    (batch,) = validation_batches(samples, FRAME, fit="pad", batch_size=5)
+    (batch,) = validation_batches(samples, FRAME, resize="pad", batch_size=5)
     for sample, image in zip(samples, batch["image"].numpy(), strict=True):
         read = sample.read_image()
-        expected = Fit(read.shape[:2], FRAME, "pad").image(read)
+        expected = Placement(read.shape[:2], FRAME, "pad").image(read)
         assert np.abs(image - expected).max() < 0.02, sample.name
 
 
-@each_fit
-def test_the_real_data_is_the_same(shared_data, fit):
+@each_resize
+def test_the_real_data_is_the_same(shared_data, resize):
     from keras_salnet.data import load_dataset
 
     splits = load_dataset(shared_data / "salicon-mini").splits
     samples = [*splits["val"][:2], *load_dataset(shared_data / "scene500")["val"][:3]]
-    (batch,) = validation_batches(samples, (96, 128), fit=fit, batch_size=len(samples))
+    (batch,) = validation_batches(samples, (96, 128), resize=resize, batch_size=len(samples))
     for sample, image, density in zip(
         samples, batch["image"].numpy(), batch["density"].numpy()[..., 0], strict=True
     ):
         read = sample.read_image()
-        assert np.abs(image - Fit(read.shape[:2], (96, 128), fit).image(read)).max() < 0.02
-        expected = sample.read_density_in((96, 128), fit)
+        assert np.abs(image - Placement(read.shape[:2], (96, 128), resize).image(read)).max() < 0.02
+        expected = sample.read_density_in((96, 128), resize)
         assert np.abs(density - expected).max() < 1e-4 * expected.max()

@@ -16,8 +16,8 @@ import scipy.io
 
 from keras_salnet.data import Sample, pydataset
 from keras_salnet.data.augmentation import draw_epoch, identity_warp
-from keras_salnet.data.geometry import MODES
 from keras_salnet.data.pydataset import training_batches, validation_batches
+from keras_salnet.images.geometry import MODES
 
 FRAME = (24, 32)
 PLANES = ("image", "density", "mask", "warp")
@@ -29,12 +29,12 @@ def numbers(batch):
 
 
 def train(samples, **options):
-    defaults = {"fit": "stretch", "batch_size": 3, "seed": 0, "augment": None}
+    defaults = {"resize": "stretch", "batch_size": 3, "seed": 0, "augment": None}
     return training_batches(samples, (6, 8), **{**defaults, **options})
 
 
 def validate(samples, **options):
-    return validation_batches(samples, (6, 8), **{"fit": "stretch", "batch_size": 3, **options})
+    return validation_batches(samples, (6, 8), **{"resize": "stretch", "batch_size": 3, **options})
 
 
 def pure(step, seed=0, batch_size=3, samples=7, first_epoch=0):
@@ -48,10 +48,12 @@ def pure(step, seed=0, batch_size=3, samples=7, first_epoch=0):
 # What a batch is
 
 
-@pytest.mark.parametrize("fit", MODES)
-def test_a_batch_is_what_the_pipeline_says(numbered, fit):
-    training = training_batches(numbered, FRAME, fit=fit, batch_size=4, seed=0, augment="gaze")
-    validation = validation_batches(numbered, FRAME, fit=fit, batch_size=4)
+@pytest.mark.parametrize("resize", MODES)
+def test_a_batch_is_what_the_pipeline_says(numbered, resize):
+    training = training_batches(
+        numbered, FRAME, resize=resize, batch_size=4, seed=0, augment="gaze"
+    )
+    validation = validation_batches(numbered, FRAME, resize=resize, batch_size=4)
     for batches in (training, validation):
         for step, size in ((0, 4), (1, 3)):
             batch = batches[step]
@@ -152,11 +154,11 @@ def assert_same(batch, expected, case):
         assert np.abs(density - map_of_tf).max() < 1e-4 * map_of_tf.max(), case
 
 
-@pytest.mark.parametrize("fit", MODES)
+@pytest.mark.parametrize("resize", MODES)
 @pytest.mark.parametrize("truth", TRUTHS)
-def test_the_batches_are_tf_datas(mixed, fit, truth):
+def test_the_batches_are_tf_datas(mixed, resize, truth):
     pipeline = pytest.importorskip("keras_salnet.data.pipeline", exc_type=ImportError)
-    options = {"fit": fit, "batch_size": 3}
+    options = {"resize": resize, "batch_size": 3}
     drawn = {**options, "seed": 4, "augment": "gaze", "first_epoch": 2}
     training = training_batches(mixed[truth], FRAME, **drawn)
     expected = pipeline.training_batches(mixed[truth], FRAME, **drawn).take(3 * 3)
@@ -175,7 +177,7 @@ def test_real_batches_are_tf_datas(shared_data):
     pipeline = pytest.importorskip("keras_salnet.data.pipeline", exc_type=ImportError)
     samples = load_dataset(shared_data / "salicon-mini")["val"]
     samples += load_dataset(shared_data / "eyecrowd")["val"][:3]
-    options = {"fit": "pad", "batch_size": 4, "seed": 0, "augment": None}
+    options = {"resize": "pad", "batch_size": 4, "seed": 0, "augment": None}
     training = training_batches(samples, (96, 128), **options)
     expected = pipeline.training_batches(samples, (96, 128), **options).take(2)
     for step, batch in enumerate(expected.as_numpy_iterator()):

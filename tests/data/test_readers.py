@@ -781,8 +781,8 @@ def test_the_real_data_of_osies_family(shared_data, caplog, name, images, fixati
         density = dataclasses.replace(sample, sigma=24.0).read_density_in((48, 64))
         assert density.sum() == pytest.approx(1)
         # People look where the density is: many times more than anywhere.
-        frame = sample.fixations * np.divide((64, 48), sample.read_image().shape[1::-1])
-        x, y = frame.astype(int).T
+        input_size = sample.fixations * np.divide((64, 48), sample.read_image().shape[1::-1])
+        x, y = input_size.astype(int).T
         assert density[y, x].mean() > 1.5 / density.size
 
 

@@ -6,8 +6,8 @@ import PIL.Image
 import pytest
 
 from keras_salnet.data import Sample
-from keras_salnet.data.geometry import MODES, Fit
 from keras_salnet.data.sample import image_size, read_grey, read_image
+from keras_salnet.images.geometry import MODES, Placement
 
 SIZE = (24, 36)
 
@@ -130,17 +130,17 @@ def test_maps_keep_their_depth(tmp_path, dtype):
     np.testing.assert_allclose(density, levels / levels.sum(dtype=float), rtol=1e-12)
 
 
-@pytest.mark.parametrize("fit", MODES)
-@pytest.mark.parametrize("frame", [(16, 16), (40, 50), (20, 90)])
-def test_a_map_in_a_frame(tmp_path, fit, frame):
+@pytest.mark.parametrize("resize", MODES)
+@pytest.mark.parametrize("input_size", [(16, 16), (40, 50), (20, 90)])
+def test_a_map_in_a_frame(tmp_path, resize, input_size):
     levels = np.random.default_rng(0).integers(0, 65536, SIZE).astype(np.uint16)
     path = tmp_path / "map.png"
     cv2.imwrite(str(path), levels)
     image = save(tmp_path / "image.png", np.zeros((*SIZE, 3), np.uint8))
-    density = Sample(image, density=path).read_density_in(frame, fit)
-    assert density.shape == frame
+    density = Sample(image, density=path).read_density_in(input_size, resize)
+    assert density.shape == input_size
     assert density.sum() == pytest.approx(1)
-    geometry = Fit(SIZE, frame, fit)
+    geometry = Placement(SIZE, input_size, resize)
     expected = geometry.image(levels[..., None].astype(np.float64))[..., 0]
     np.testing.assert_allclose(density, expected / expected.sum(), rtol=1e-4, atol=1e-9)
     assert not density[geometry.mask()[..., 0] == 0].any()
@@ -255,11 +255,11 @@ def test_a_mask_alone_is_the_density(tmp_path, picture):
     white[: height // 2, : width // 4] = 1
     np.testing.assert_allclose(sample.read_density(SIZE), white / white.sum(), rtol=1e-12)
     # In a frame twice as high, between bars.
-    frame = (2 * height, width)
-    density = sample.read_density_in(frame, "pad")
+    input_size = (2 * height, width)
+    density = sample.read_density_in(input_size, "pad")
     bar = np.zeros((height // 2, width))
     np.testing.assert_allclose(density, np.concatenate([bar, white, bar]) / white.sum(), rtol=1e-6)
-    _, plane, _ = sample.read_in(frame, "pad")
+    _, plane, _ = sample.read_in(input_size, "pad")
     assert np.array_equal(plane, density[..., None].astype(np.float32))
     # Where people looked goes before.
     looked = Sample(path, fixations=np.array([[width - 1.0, 0.0]]), sigma=1.0, mask=mask)

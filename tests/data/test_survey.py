@@ -9,7 +9,7 @@ import pytest
 
 from keras_salnet import cli
 from keras_salnet.data import Dataset, Sample, check, datasets, load_dataset
-from keras_salnet.data.sheet import contact_sheet
+from keras_salnet.data.contact_sheet import contact_sheet
 from keras_salnet.data.survey import survey
 
 LOOKS = [[(1, 2), (7, 5)], [(0, 0)]]

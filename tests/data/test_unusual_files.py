@@ -13,10 +13,10 @@ pytest.importorskip("tensorflow", exc_type=ImportError)
 
 from keras_salnet import cli
 from keras_salnet.data import Dataset, Sample, check, load_dataset, pipeline, prepare, pydataset
-from keras_salnet.data.geometry import MODES, Fit
-from keras_salnet.data.integrity import find_problems
+from keras_salnet.data.checks import find_problems
 from keras_salnet.data.sample import image_size, read_image
-from keras_salnet.predictor import Predictor
+from keras_salnet.images.geometry import MODES, Placement
+from keras_salnet.prediction.predictor import Predictor
 
 FRAME = (24, 32)
 
@@ -107,10 +107,10 @@ def samples_of(unusual):
     ]
 
 
-def assert_shown(images, unusual, fit, tolerance):
+def assert_shown(images, unusual, resize, tolerance):
     """Frames are those of the pixels that each file shows."""
     for image, (path, pixels) in zip(images, unusual.items(), strict=True):
-        expected = Fit(pixels.shape[:2], FRAME, fit).image(pixels)
+        expected = Placement(pixels.shape[:2], FRAME, resize).image(pixels)
         error = np.abs(np.asarray(image) - expected)
         assert error.mean() < tolerance, path.name
         # JPEG's own loss, and what colours lose in CMYK.
@@ -126,15 +126,15 @@ def test_pixels_and_sizes_are_those_that_were_saved(unusual):
         assert error.mean() < 1, path.name
 
 
-@pytest.mark.parametrize("fit", MODES)
+@pytest.mark.parametrize("resize", MODES)
 @pytest.mark.parametrize("module", [pipeline, pydataset])
-def test_batches_hold_those_pixels(unusual, module, fit):
+def test_batches_hold_those_pixels(unusual, module, resize):
     samples = samples_of(unusual)
-    (batch,) = module.validation_batches(samples, FRAME, fit=fit, batch_size=len(samples))
-    assert_shown(batch["image"], unusual, fit, 1)
+    (batch,) = module.validation_batches(samples, FRAME, resize=resize, batch_size=len(samples))
+    assert_shown(batch["image"], unusual, resize, 1)
     np.testing.assert_allclose(np.sum(batch["density"], axis=(1, 2, 3)), 1, atol=1e-5)
     for density, sample in zip(batch["density"], samples, strict=True):
-        fitted = Fit(unusual[sample.image].shape[:2], FRAME, fit)
+        fitted = Placement(unusual[sample.image].shape[:2], FRAME, resize)
         (x, y) = fitted.points(sample.fixations)[0]
         highest = np.unravel_index(np.argmax(density), FRAME)
         assert np.abs(np.subtract(highest, (y, x))).max() <= 0.75, sample.name
@@ -142,7 +142,9 @@ def test_batches_hold_those_pixels(unusual, module, fit):
 
 def test_prepared_records_hold_those_pixels(unusual, tmp_path):
     samples = samples_of(unusual)
-    prepare(Dataset("unusual", {"train": samples}), tmp_path / "out", frame=FRAME, fit="pad")
+    prepare(
+        Dataset("unusual", {"train": samples}), tmp_path / "out", input_size=FRAME, resize="pad"
+    )
     prepared = load_dataset(tmp_path / "out")["train"]
     assert [sample.image for sample in prepared] == list(unusual)
     assert_shown([sample.pixels.astype(float) for sample in prepared], unusual, "pad", 1.5)
@@ -257,8 +259,8 @@ def test_a_map_in_cmyk_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(427, 640), (333, 500)])
-@pytest.mark.parametrize("fit", MODES)
-def test_small_maps_lie_where_their_image_does(tmp_path, size, fit):
+@pytest.mark.parametrize("resize", MODES)
+def test_small_maps_lie_where_their_image_does(tmp_path, size, resize):
     """Though, by the rounding of its own size, a small map has not quite its image's aspect."""
     PIL.Image.fromarray(smooth(size, 3, 255)).save(tmp_path / "image.png")
     samples = []
@@ -268,7 +270,7 @@ def test_small_maps_lie_where_their_image_does(tmp_path, size, fit):
         PIL.Image.fromarray(smooth(small, 1, 255, seed=divisor)[..., 0] | 9).save(path)
         samples.append(Sample(tmp_path / "image.png", path))
     check(Dataset("small", {"train": samples}))
-    options = {"fit": fit, "batch_size": len(samples)}
+    options = {"resize": resize, "batch_size": len(samples)}
     batches = [
         module.validation_batches(samples, (256, 256), **options)
         for module in (pipeline, pydataset)
@@ -308,7 +310,7 @@ def test_what_is_found_right_after_damage_is_read_alike(tmp_path, ending):
         assert all(line.startswith(f"{path}: ") for line in problems)
         right += [] if problems else [sample]
     assert told > 20
-    options = {"fit": "stretch", "batch_size": 201}
+    options = {"resize": "stretch", "batch_size": 201}
     (ours,) = pipeline.validation_batches(right, FRAME, **options)
     (theirs,) = pydataset.validation_batches(right, FRAME, **options)
     assert len(ours["image"]) == len(right)

@@ -37,11 +37,11 @@ def write_samples(write_sample):
         samples = []
         for number in range(count):
             size = sizes[number % len(sizes)]
-            frame = np.array(size[::-1])
-            centre = random.uniform(0.25, 0.75, 2) * frame
-            points = random.normal(centre, frame / 6, (observers * fixations, 2))
+            input_size = np.array(size[::-1])
+            centre = random.uniform(0.25, 0.75, 2) * input_size
+            points = random.normal(centre, input_size / 6, (observers * fixations, 2))
             observer = np.repeat(np.arange(observers), fixations)
-            samples.append(write_sample(number, size, points.clip(0, frame - 1), observer))
+            samples.append(write_sample(number, size, points.clip(0, input_size - 1), observer))
         return samples
 
     return write

@@ -442,7 +442,7 @@ def test_dropped_fixations_of_the_scored_images_are_counted(write_samples):
 def _no_hang():
     """Ends a test that takes over a minute."""
 
-    def fail(number, frame):
+    def fail(number, input_size):
         raise TimeoutError("this takes over a minute")
 
     before = signal.signal(signal.SIGALRM, fail)

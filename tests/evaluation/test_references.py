@@ -42,7 +42,7 @@ def framed(sample, size):
 
 
 def bias_of(samples, **options):
-    return CentreBias([CentreBias.in_frame(sample) for sample in samples], **options)
+    return CentreBias([CentreBias.preprocess(sample) for sample in samples], **options)
 
 
 # Centre bias

@@ -372,9 +372,9 @@ def test_jax_computes_the_same(run_python, tmp_path):
         pytest.skip("JAX is not installed")
     random = np.random.default_rng(3)
     upstream = random.normal(size=(3, *SHAPE)).astype("float32")
-    frame = (2, 112, 128, 3)
-    density = random.random((*frame[:3], 1)).astype("float32") ** 8
-    net = VGGRGA(1, input_shape=frame[1:], backbone_weights=None, filters=8)
+    input_size = (2, 112, 128, 3)
+    density = random.random((*input_size[:3], 1)).astype("float32") ** 8
+    net = VGGRGA(1, input_shape=input_size[1:], backbone_weights=None, filters=8)
     given, wanted = {"upstream": upstream, "density": density}, {}
 
     def answer(name, model, x, objective):
@@ -393,7 +393,7 @@ def test_jax_computes_the_same(run_python, tmp_path):
     for order in ("sc", "parallel"):
         layer = build(order)
         answer(order, layer, inputs(dtype="float32"), lambda y: tf.reduce_sum(y * upstream))
-    images = random.uniform(0, 255, frame).astype("float32")
+    images = random.uniform(0, 255, input_size).astype("float32")
     answer("net", net, images, lambda y: losses.SaliencyLoss()(density, y))
 
     np.savez(tmp_path / "given.npz", **given)

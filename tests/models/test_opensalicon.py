@@ -18,8 +18,8 @@ def build(**arguments):
     )
 
 
-def images(frame=FRAME):
-    return np.random.default_rng(0).uniform(0, 255, (2, *frame, 3)).astype("float32")
+def images(input_size=FRAME):
+    return np.random.default_rng(0).uniform(0, 255, (2, *input_size, 3)).astype("float32")
 
 
 def features(net, layer, x):
@@ -80,12 +80,12 @@ def test_order_of_the_streams_does_not_matter():
 
 def test_coarse_stream_sees_half_the_image():
     """As the fine one, of the same weights, sees it once it is halved."""
-    frame, half = (152, 204), (76, 102)
-    coarse = build(streams=("coarse",), input_shape=(*frame, 3))
+    input_size, half = (152, 204), (76, 102)
+    coarse = build(streams=("coarse",), input_shape=(*input_size, 3))
     fine = build(streams=("fine",), input_shape=(*half, 3))
     fine.set_weights(coarse.get_weights())
-    ours = features(coarse, "coarse_block5_pool", images(frame))
-    wanted = features(fine, "fine_block5_pool", resize(images(frame), half))
+    ours = features(coarse, "coarse_block5_pool", images(input_size))
+    wanted = features(fine, "fine_block5_pool", resize(images(input_size), half))
     assert wanted.std() > 0
     np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-5 * np.ptp(wanted))
 

@@ -163,13 +163,13 @@ def test_images_of_one_name_are_not_written_over_each_other(photos, tmp_path, ca
 # What
 
 
-@pytest.mark.parametrize("frame", [FRAME, (None, None)])
-def test_each_map_is_its_image_s(photos, tmp_path, frame):
+@pytest.mark.parametrize("input_size", [FRAME, (None, None)])
+def test_each_map_is_its_image_s(photos, tmp_path, input_size):
     """Whatever the batches, and in whatever order threads read and write."""
     for number in range(30):
         pixels = np.random.default_rng(number).integers(0, 256, (20 + number, 30, 3), np.uint8)
         PIL.Image.fromarray(pixels).save(photos / f"{number}.png")
-    predictor = Predictor(brightness, frame)
+    predictor = Predictor(brightness, input_size)
     files = ImageFiles([photos])
     assert predict_images(predictor, files, Outputs(tmp_path / "out"), ARRAYS).done == 35
     for found in files:

@@ -34,9 +34,9 @@ def spot(height, width, y, x):
     return image
 
 
-def in_process(infer=redness, limits=None, fit="stretch", frame=FRAME, **options):
+def in_process(infer=redness, limits=None, resize="stretch", input_size=FRAME, **options):
     """A client of a server in this process, to be entered."""
-    predictor = Predictor(infer, frame, fit, name="red")
+    predictor = Predictor(infer, input_size, resize, name="red")
     return TestClient(create_app(predictor, limits or Limits(), **options))
 
 

@@ -9,7 +9,7 @@ import pytest
 from served import encoded, spot
 
 from keras_salnet import Predictor
-from keras_salnet.visualize import overlay
+from keras_salnet.images.visualize import overlay
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

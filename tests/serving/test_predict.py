@@ -11,7 +11,7 @@ import pytest
 from served import FRAME, encoded, in_process, redness, spot
 
 from keras_salnet import Predictor, cli
-from keras_salnet.visualize import encode_picture, heatmap, overlay, to_grey
+from keras_salnet.images.visualize import encode_picture, heatmap, overlay, to_grey
 
 
 def test_the_map_is_what_the_command_writes(client, photo, tmp_path):
@@ -83,11 +83,11 @@ def test_drawings(client, fast, photo):
     assert (crisp[saliency > 0.501] > 0).all()
 
 
-@pytest.mark.parametrize("fit", ["stretch", "pad"])
-def test_json(fit):
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_json(resize):
     image = spot(200, 300, 60, 220)
     image[120:136, 40:56, 0] = 130
-    with in_process(fit=fit) as client:
+    with in_process(resize=resize) as client:
         post = {"content": encoded(image), "headers": {"Content-Type": "image/png"}}
         png = client.post("/predict", **post).content
         answer = client.post("/predict?output=json", **post).json()

@@ -11,8 +11,8 @@ import pytest
 from served import encoded, in_process, spot
 
 from keras_salnet import Predictor, cli
+from keras_salnet.images.visualize import encode_picture, to_grey
 from keras_salnet.serving.app import create_app
-from keras_salnet.visualize import encode_picture, to_grey
 
 PNG = {"Content-Type": "image/png"}
 

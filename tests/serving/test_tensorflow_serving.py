@@ -11,7 +11,7 @@ import pytest
 from served import FRAME, encoded, in_process, redness, spot
 
 from keras_salnet import Predictor
-from keras_salnet.visualize import encode_picture, to_grey
+from keras_salnet.images.visualize import encode_picture, to_grey
 
 URL = "/v1/models/red"
 IMAGES = [spot(*FRAME, 10, 12), spot(*FRAME, 20, 30)]
@@ -72,7 +72,7 @@ def test_encoded_images(red):
     values = [{"b64": base64.b64encode(encoded(image)).decode()} for image in images]
     predictor = Predictor(redness, FRAME)
     pngs = [encode_picture(to_grey(predictor(image))) for image in images]
-    frames = np.stack([predictor.in_frame(image)[0] for image in images])
+    frames = np.stack([predictor.preprocess(image)[0] for image in images])
     maps = redness(frames)
     named = {"signature_name": "predict_image_bytes"}
     for instances in (values, [{"image_bytes": value} for value in values]):
@@ -89,7 +89,7 @@ def test_encoded_images(red):
 
 def test_models_of_any_size():
     sizes = [(64, 96), (32, 32)]
-    with in_process(frame=(None, None)) as client:
+    with in_process(input_size=(None, None)) as client:
         for size in sizes:
             answer = client.post(f"{URL}:predict", json={"inputs": np.ones((1, *size, 3)).tolist()})
             assert np.shape(answer.json()["outputs"]) == (1, *size, 1)

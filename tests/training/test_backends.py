@@ -12,7 +12,7 @@ import pytest
 from keras_salnet import models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, popout
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.recipes import POPOUT, RECIPES
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ data, start, out = map(Path, sys.argv[1:4])
 changes = json.loads(sys.argv[4])
 
 from keras_salnet.data import load_dataset
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.recipes import POPOUT
 
 logged = []
@@ -43,7 +43,7 @@ class Recording(fit.StopAtNaN):
 
 fit.StopAtNaN = Recording
 for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-    setattr(fit, name, lambda *arguments, **options: None)
+    setattr(training, name, lambda *arguments, **options: None)
 recipe = POPOUT.replace(**{**changes, "input_size": tuple(changes["input_size"])})
 fit.train(recipe, load_dataset(data), out, seed=2, init=start)
 out.with_suffix(".json").write_text(json.dumps(logged))
@@ -228,14 +228,14 @@ def test_every_backends_files_mean_the_same_on_every_other(answers):
 @each_other
 def test_another_backends_weights_are_trained_on(runs, displays, tmp_path, monkeypatch, backend):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
-    began, really = [], fit._fit
+        monkeypatch.setattr(training, name, lambda *arguments, **options: None)
+    began, really = [], training._fit
 
     def watched(graph, net, *others):
         began.append([weight.numpy().copy() for weight in net.weights])
         really(graph, net, *others)
 
-    monkeypatch.setattr(fit, "_fit", watched)
+    monkeypatch.setattr(training, "_fit", watched)
     monkeypatch.setitem(RECIPES, "vggrga", POPOUT.replace(model_args=NARROW, input_size=FRAME))
     source, run = runs / backend / "best.weights.h5", tmp_path / "run"
     command = ["train", "--data", str(displays), "--init", str(source), "--out", str(run)]

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.lock import locked
 from keras_salnet.training.recipes import POPOUT
@@ -42,7 +42,7 @@ def stopped_by(displays, tmp_path, monkeypatch):
         def no_fit(*arguments):
             raise raised() if callable(raised) else raised
 
-        monkeypatch.setattr(fit, "_fit", no_fit)
+        monkeypatch.setattr(training, "_fit", no_fit)
         run = tmp_path / "run"
         command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
         return main([*command, "--input-size", "32", "--backbone-weights", "none", *options]), run
@@ -167,16 +167,16 @@ def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
         return batches(*arguments, **options).enumerate().map(spoil)
 
     monkeypatch.setattr(pipeline, "training_batches", one_is_nan)
-    order, _ = fit.draw_epoch(4, 1, 5, augment=None)
+    order, _ = training.draw_epoch(4, 1, 5, augment=None)
     images = ", ".join(f"train_{i:04d}" for i in order[2:4])
     run = tmp_path / "run"
     told = (
         rf"in epoch 2 at batch 2 \({images}\)\. The best weights before are in {run}/best\..*--lea"
     )
     with pytest.raises(FloatingPointError, match=told) as raised:
-        fit.train(TINY, load_dataset(displays), run, seed=4)
+        training.train(TINY, load_dataset(displays), run, seed=4)
     assert not hasattr(raised.value, "__notes__"), "going on would only repeat it"
-    assert ResumeRecord(run / fit.RECORD, {}, OneDevice()).epoch == 1
+    assert ResumeRecord(run / training.RECORD, {}, OneDevice()).epoch == 1
 
 
 def test_a_validation_loss_that_is_nan(tmp_path):
@@ -262,7 +262,7 @@ def test_a_run_that_another_process_trains_is_left_alone(run, capsys):
 def test_two_runs_that_begin_in_one_folder(displays, tmp_path, monkeypatch, capsys, other):
     """Both have found it empty, and one is the first to write there."""
     run = tmp_path / "run"
-    build = fit._build_all
+    build = training._build_all
     with contextlib.ExitStack() as stack:
 
         def build_slowly(*arguments):
@@ -273,7 +273,7 @@ def test_two_runs_that_begin_in_one_folder(displays, tmp_path, monkeypatch, caps
                 stack.close()
             return build(*arguments)
 
-        monkeypatch.setattr(fit, "_build_all", build_slowly)
+        monkeypatch.setattr(training, "_build_all", build_slowly)
         command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
         assert main([*command, "--input-size", "32", "--backbone-weights", "none"]) == 1
         assert f"{run}: another " in told(capsys)
@@ -290,7 +290,7 @@ def test_the_settings_of_the_run_are_those_it_goes_on_with(stopped_by, monkeypat
         went_on.append((net.layers[-2].compute_dtype, recipe, config, out))
         return out
 
-    monkeypatch.setattr(fit, "_run", no_run)
+    monkeypatch.setattr(training, "_run", no_run)
     assert main(["train", "--resume", str(run)]) == 0
     ((dtype, recipe, config, out),) = went_on
     assert dtype == "bfloat16"

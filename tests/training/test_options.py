@@ -12,7 +12,8 @@ import pytest
 from keras_salnet import models
 from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, pipeline, popout
-from keras_salnet.training import callbacks, fit
+from keras_salnet.training import callbacks
+from keras_salnet.training import run as training
 from keras_salnet.training.recipes import POPOUT, RECIPES, fine_tuning
 
 NARROW = {"num_rga": 0, "filters": 8}
@@ -30,15 +31,15 @@ def displays(tmp_path_factory):
 def train(displays, tmp_path, monkeypatch):
     """Trains by a recipe, without the exports: → its run folder."""
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
-    return lambda recipe: fit.train(recipe, load_dataset(displays), tmp_path / "run")
+        monkeypatch.setattr(training, name, lambda *arguments, **options: None)
+    return lambda recipe: training.train(recipe, load_dataset(displays), tmp_path / "run")
 
 
 def after_steps(recipe, gradients):
     """Two weights, and their first moments, after some steps by a recipe's optimizer."""
     weights = [keras.Variable([1.0]), keras.Variable([1.0])]
     layer = SimpleNamespace(weights=weights[1:])
-    optimizer = fit._optimizer(recipe.learning_rate, [layer], recipe)
+    optimizer = training._optimizer(recipe.learning_rate, [layer], recipe)
     for gradient in gradients:
         optimizer.apply([keras.ops.convert_to_tensor([part]) for part in gradient], weights)
     moments = getattr(optimizer, "_momentums", [])  # Adam's
@@ -75,7 +76,7 @@ def test_the_average_is_validated_and_kept(train, displays, monkeypatch):
         def on_train_batch_end(self, batch, logs=None):
             trained.append(self.best.net.get_weights())
 
-    monkeypatch.setattr(fit, "StopAtNaN", Recording)
+    monkeypatch.setattr(training, "StopAtNaN", Recording)
     run = train(TINY.replace(ema=0.7, schedule="step"))
     assert len(trained) == 6
     average, averages = trained[0], []
@@ -95,10 +96,10 @@ def test_the_average_is_validated_and_kept(train, displays, monkeypatch):
     ]
     assert max(distance) > 1e-4, "not the weights themselves"
 
-    graph = fit.training_graph(net)
-    graph.compile(loss=fit.losses.SaliencyLoss(10, -1, -1))
+    graph = training.training_graph(net)
+    graph.compile(loss=training.losses.SaliencyLoss(10, -1, -1))
     batches = pipeline.validation_batches(
-        load_dataset(displays)["val"], (32, 32), fit="stretch", batch_size=2
+        load_dataset(displays)["val"], (32, 32), resize="stretch", batch_size=2
     )
     loss = graph.evaluate(batches, verbose=0)
     assert loss == pytest.approx(float(rows[best]["val_loss"]), rel=1e-4)
@@ -115,27 +116,27 @@ def test_training_stops_early_once_nothing_is_frozen(frozen, first, displays, tr
     recipe = TINY.replace(
         early_stopping=2, freeze_encoder=frozen, epochs=8, schedule="step", learning_rate=1e-12
     )
-    run = fit.train(recipe, load_dataset(displays), tmp_path / "run", init=start)
+    run = training.train(recipe, load_dataset(displays), tmp_path / "run", init=start)
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert len({row["val_loss"] for row in rows}) == 1
     assert len(rows) == first + 2
-    assert not (run / fit.RECORD).exists()
+    assert not (run / training.RECORD).exists()
 
 
 def test_options_reach_the_recipe_and_the_run(displays, tmp_path, monkeypatch):
     def no_fit(graph, *others):
         raise FloatingPointError("not fitted")
 
-    monkeypatch.setattr(fit, "_fit", no_fit)
+    monkeypatch.setattr(training, "_fit", no_fit)
     out = tmp_path / "out"
     options = "--accumulate 4 --clip-norm 2.5 --ema 0.99 --early-stopping 3 --schedule cosine"
     size = "--warmup 0.5 --input-size 32 --num-rga 0 --backbone-weights none --deterministic"
     command = ["train", "--data", str(displays), *options.split(), *size.split()]
-    monkeypatch.setattr(fit, "_make_deterministic", lambda: None)
+    monkeypatch.setattr(training, "_make_deterministic", lambda: None)
     assert main([*command, "--no-jit", "--out", str(out)]) == 1
     config = json.loads((out / "config.json").read_text())
     assert (config["deterministic"], config["jit"], config["seed"]) == (True, False, 0)
-    recipe = fit.Recipe(**config["recipe"])
+    recipe = training.Recipe(**config["recipe"])
     assert recipe == RECIPES["vggrga"].replace(
         accumulate=4,
         clip_norm=2.5,
@@ -151,7 +152,9 @@ def test_options_reach_the_recipe_and_the_run(displays, tmp_path, monkeypatch):
 
 def test_recipe_of_another_model(tmp_path, monkeypatch, displays):
     recipes = []
-    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
+    monkeypatch.setattr(
+        training, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path
+    )
     command = ["train", "--data", str(displays)]
     options = "--max-time 2.5 --loss cross_entropy --optimizer sgd --weight-decay 1e-4"
     assert main([*command, "--recipe", "pfa"]) == 0
@@ -178,7 +181,9 @@ def test_recipe_of_another_model(tmp_path, monkeypatch, displays):
 
 def test_a_trained_model_goes_on_as_what_it_is(tmp_path, monkeypatch, displays):
     began = []
-    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: began.append(recipe) or tmp_path)
+    monkeypatch.setattr(
+        training, "train", lambda recipe, *_, **__: began.append(recipe) or tmp_path
+    )
     run = tmp_path / "run"
     run.mkdir()
     trained = RECIPES["pfa"].replace(model_args={"filters": 4}, input_size=(64, 96))
@@ -190,7 +195,7 @@ def test_a_trained_model_goes_on_as_what_it_is(tmp_path, monkeypatch, displays):
     assert main([*command, str(run), "--recipe", "accurate", "--model-arg", "with_ca=false"]) == 0
     assert main([*command, str(run), "--model", "vggssm"]) == 0
     assert main([*command, "fast"]) == 0
-    shape = {"input_size": (64, 96), "fit": "pad"}
+    shape = {"input_size": (64, 96), "resize": "pad"}
     by_name = RECIPES["accurate"].replace(model="pfa", **shape)
     assert began == [
         fine_tuning(trained),
@@ -206,7 +211,9 @@ def test_a_trained_model_goes_on_as_what_it_is(tmp_path, monkeypatch, displays):
 
 def test_arguments_of_the_model(tmp_path, monkeypatch, displays, capsys):
     recipes = []
-    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
+    monkeypatch.setattr(
+        training, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path
+    )
     given = ["filters=4", "with_ca=false", 'streams=["fine"]', "attention=se", "name=a=b"]
     options = [part for argument in given for part in ("--model-arg", argument)]
     command = ["train", "--data", str(displays), *options]
@@ -223,7 +230,7 @@ def test_arguments_of_the_model(tmp_path, monkeypatch, displays, capsys):
 
 def rates(recipe, steps, epochs):
     """The learning rate at each epoch's first step."""
-    schedule = fit.learning_rate_schedule(recipe, steps)
+    schedule = training.learning_rate_schedule(recipe, steps)
     return [float(schedule(steps * epoch)) for epoch in range(epochs)]
 
 
@@ -270,12 +277,12 @@ def test_training_ends_by_the_clock(displays, train, tmp_path, monkeypatch):
     assert (run / "model.keras").exists()
 
     batches.clear()
-    monkeypatch.setattr(fit, "BestWeights", killed_after(2))
+    monkeypatch.setattr(training, "BestWeights", killed_after(2))
     with pytest.raises(MemoryError):
-        fit.train(recipe, load_dataset(displays), tmp_path / "killed")
+        training.train(recipe, load_dataset(displays), tmp_path / "killed")
     assert len(batches) == 6
-    monkeypatch.setattr(fit, "BestWeights", callbacks.BestWeights)
-    fit.resume(tmp_path / "killed")
+    monkeypatch.setattr(training, "BestWeights", callbacks.BestWeights)
+    training.resume(tmp_path / "killed")
     assert batches[6:] == [(1, 0), (1, 1), (1, 2), (2, 0)]
 
 

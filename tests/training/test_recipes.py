@@ -12,7 +12,7 @@ from keras_salnet.cli import main
 from keras_salnet.data import load_dataset, popout
 from keras_salnet.models import load_model
 from keras_salnet.models.backbones import encoder_layers
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.recipes import POPOUT, RECIPES, Recipe, recipe_for
 
 OTHERS = sorted({*models.names()} - {"vggrga"})
@@ -36,7 +36,7 @@ def test_every_model_has_a_recipe():
 )
 def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
+        monkeypatch.setattr(training, name, lambda *arguments, **options: None)
     small = {"filters": 8, "max_nodes": 64} if model == "mobilerga" else {"filters": 4}
     recipe = RECIPES[model].replace(model_args=small, batch_size=2)
     monkeypatch.setitem(RECIPES, model, recipe)
@@ -60,7 +60,9 @@ def test_train_from_the_command_line(model, displays, tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", OTHERS)
 def test_embedded_displays_have_a_small_recipe_of_every_model(model, tmp_path, monkeypatch):
     recipes = []
-    monkeypatch.setattr(fit, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path)
+    monkeypatch.setattr(
+        training, "train", lambda recipe, *_, **__: recipes.append(recipe) or tmp_path
+    )
     assert main(["train", "--model", model]) == 0
     assert main(["train", "--model", "vggrga"]) == 0
     assert main(["train", "--weights", "2"]) == 0
@@ -89,7 +91,7 @@ def test_replace_merges_arguments_of_the_same_model():
 
 def test_vggssms_encoder_is_never_trained(displays, tmp_path, monkeypatch):
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
+        monkeypatch.setattr(training, name, lambda *arguments, **options: None)
     net = models.create("vggssm", input_shape=(32, 48, 3), backbone_weights=None, filters=4)
     net.save_weights(tmp_path / "start.weights.h5")
     recipe = RECIPES["vggssm"].replace(
@@ -100,7 +102,9 @@ def test_vggssms_encoder_is_never_trained(displays, tmp_path, monkeypatch):
     assert recipe.freeze_encoder >= 500, "in a long run neither"
 
     dataset, start = load_dataset(displays), tmp_path / "start.weights.h5"
-    trained = load_model(fit.train(recipe, dataset, tmp_path / "run", init=start) / "model.keras")
+    trained = load_model(
+        training.train(recipe, dataset, tmp_path / "run", init=start) / "model.keras"
+    )
     encoder = {layer.name for layer in encoder_layers(net)}
     for before, after in zip(net.weights, trained.weights, strict=True):
         layer = before.path.split("/")[0]

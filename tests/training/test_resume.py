@@ -10,7 +10,7 @@ import pytest
 
 from keras_salnet import models
 from keras_salnet.data import load_dataset, popout
-from keras_salnet.training import fit
+from keras_salnet.training import run as training
 from keras_salnet.training.callbacks import StopAtNaN
 from keras_salnet.training.recipes import POPOUT
 
@@ -26,7 +26,7 @@ moment, data, out, start = sys.argv[1:]
 import keras
 from keras_salnet.data import load_dataset
 from keras_salnet.files import atomic
-from keras_salnet.training import callbacks, fit
+from keras_salnet.training import callbacks, run as training
 from keras_salnet.training.recipes import POPOUT
 
 def die():
@@ -143,7 +143,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(worker, tmp_path, b
     for moment in ("first epoch", "thawed epoch", "history", "record", "best", "export", "end"):
         assert worker(moment, killed, backend) == -signal.SIGKILL, moment
     with pytest.raises(ValueError, match="is finished"):
-        fit.resume(killed)
+        training.resume(killed)
     assert contents(killed) == contents(whole)
     for name in ("config.json", "history.csv"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
@@ -155,7 +155,7 @@ def test_a_run_killed_again_and_again_ends_as_one_left_alone(worker, tmp_path, b
 def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
     """The same within one process, and without `deterministic`, so not to the last bit."""
     for name in ("export_savedmodel", "export_tflite", "plot_curves"):
-        monkeypatch.setattr(fit, name, lambda *arguments, **options: None)
+        monkeypatch.setattr(training, name, lambda *arguments, **options: None)
     recipe = POPOUT.replace(
         model_args=NARROW,
         input_size=(32, 32),
@@ -167,7 +167,7 @@ def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
         encoder_rate=0.5,
     )
     dataset = load_dataset(displays)
-    whole = fit.train(recipe, dataset, tmp_path / "whole", seed=3)
+    whole = training.train(recipe, dataset, tmp_path / "whole", seed=3)
 
     class Interrupting(StopAtNaN):
         def on_train_batch_end(self, batch, logs=None):
@@ -175,13 +175,13 @@ def test_an_interrupted_run_goes_on(displays, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "StopAtNaN", Interrupting)
+        patch.setattr(training, "StopAtNaN", Interrupting)
         with pytest.raises(KeyboardInterrupt):
-            fit.train(recipe, dataset, tmp_path / "run", seed=3)
+            training.train(recipe, dataset, tmp_path / "run", seed=3)
     with (tmp_path / "run" / "history.csv").open("a") as file:
         file.write("2,0.1")
     (tmp_path / "run" / ".best-0123abcd.weights.h5").write_bytes(b"half")
-    run = fit.resume(tmp_path / "run")
+    run = training.resume(tmp_path / "run")
     assert contents(run) == contents(whole)
     for ours, theirs in zip(weights(run), weights(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -16,7 +16,8 @@ from keras_salnet import models
 from keras_salnet.cli import main
 from keras_salnet.data import popout, pydataset
 from keras_salnet.data.sharing import Sharing
-from keras_salnet.training import RECIPES, fit, strategy
+from keras_salnet.training import RECIPES, strategy
+from keras_salnet.training import run as training
 
 # Trains, or resumes where there is a run already; one worker may kill itself.
 RUN = """
@@ -208,7 +209,7 @@ def test_the_parts_of_the_workers_make_up_the_batch(displays):
     from keras_salnet.data import load_dataset
 
     dataset = load_dataset(displays)
-    options = {"frame": (8, 8), "fit": "stretch", "batch_size": 4}
+    options = {"input_size": (8, 8), "resize": "stretch", "batch_size": 4}
     seeded = {"seed": 3, "augment": "gaze", "first_epoch": 1, **options}
 
     def both(function, samples, **options):
@@ -231,7 +232,12 @@ def test_an_epoch_leaves_out_what_the_devices_cannot_share(displays):
     from keras_salnet.data import load_dataset, pipeline
 
     dataset = load_dataset(displays)
-    options = {"frame": (8, 8), "fit": "stretch", "batch_size": 6, "sharing": Sharing(devices=3)}
+    options = {
+        "input_size": (8, 8),
+        "resize": "stretch",
+        "batch_size": 6,
+        "sharing": Sharing(devices=3),
+    }
     seeded = {"seed": 3, "augment": None, **options}
     on_numpy = pydataset.training_batches(dataset["train"], **seeded)
     on_tensorflow = pipeline.training_batches(dataset["train"], **seeded)
@@ -301,7 +307,7 @@ def test_what_devices_cannot_share_is_refused(
 ):
     several = strategy.OneDevice()
     several.sharing = Sharing(devices)
-    monkeypatch.setattr(fit, "start", lambda name: several)
+    monkeypatch.setattr(training, "start", lambda name: several)
     out = tmp_path / "run"
     command = ["train", "--data", str(displays), "--out", str(out), "--backbone-weights", "none"]
     assert main([*command, "--batch-size", str(batch), "--strategy", "mirrored"]) == 1
