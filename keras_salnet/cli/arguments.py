@@ -26,11 +26,14 @@ class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def add_command(commands, name, function, help):
-    """The parser of a new command, which `function` runs with what was parsed."""
+    """The parser of a new command, which `function` runs with what was parsed.
+
+    Usage errors that only it can see: `arguments.parser.error`.
+    """
     parser = commands.add_parser(
         name, help=help, description=help, formatter_class=_HelpWithDefaults
     )
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, parser=parser)
     return parser
 
 

@@ -5,9 +5,7 @@ from importlib import util
 from pathlib import Path
 
 from keras_salnet.cli.arguments import OPTIONAL, add_command, positive, size
-from keras_salnet.cli.environment import import_tensorflow_quietly
-from keras_salnet.cli.inputs import checked_dataset
-from keras_salnet.cli.progress import progress
+from keras_salnet.cli.environment import checked_dataset, import_tensorflow_quietly, progress
 
 
 def add(commands):

@@ -1,10 +1,12 @@
-"""Start Keras and TensorFlow, without what they write to the terminal."""
+"""The environment that commands run in: Keras's backend, a quiet terminal, progress bars, inputs."""
 
 import contextlib
 import importlib
 import os
 import sys
 from importlib import util
+
+from keras_salnet.models.presets import SHIPPED
 
 
 def start_keras(backend=None):
@@ -47,3 +49,35 @@ def without_stderr():
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def progress(console=None):
+    """Function (items, title, their number) → items that shows a bar while they are gone through.
+
+    Without the number, it is that of the items; without a `rich.console.Console`, that of stderr.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    console = console or Console(stderr=True)
+    return lambda items, title, total=None: track(
+        items, title, total, console=console, transient=True, disable=not console.is_terminal
+    )
+
+
+def load_predictor(model, **options):
+    """The `Predictor` of a model; Keras is started only for one that needs it."""
+    from keras_salnet.prediction.predictor import Predictor
+
+    file = str(model).partition("#")[0]  # of a URL, what comes before its checksum
+    if model not in SHIPPED and not file.endswith((".tflite", ".onnx")):
+        start_keras()
+    with without_stderr():
+        return Predictor.load(model, **options)
+
+
+def checked_dataset(data, skip_bad):
+    """The dataset of that name, once its files have been seen to be there and to fit."""
+    from keras_salnet.data import check, load_dataset
+
+    return check(load_dataset(data), skip_bad, progress())

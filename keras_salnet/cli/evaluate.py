@@ -12,8 +12,7 @@ from keras_salnet.cli.arguments import (
     add_data_arguments,
     positive,
 )
-from keras_salnet.cli.inputs import checked_dataset, load_predictor
-from keras_salnet.cli.progress import progress
+from keras_salnet.cli.environment import checked_dataset, load_predictor, progress
 from keras_salnet.runs import newest_run
 
 

@@ -5,9 +5,7 @@ import contextlib
 from pathlib import Path
 
 from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, seconds, size
-from keras_salnet.cli.environment import start_keras
-from keras_salnet.cli.inputs import load_predictor
-from keras_salnet.cli.progress import progress
+from keras_salnet.cli.environment import load_predictor, progress, start_keras
 from keras_salnet.models.presets import DEFAULT
 
 _OUT = "predictions"
@@ -18,7 +16,7 @@ def add(commands):
     parser = add_command(
         commands,
         "predict",
-        lambda arguments: _predict(arguments, parser.error),
+        _predict,
         "Draw where people look in images, videos, or before a camera. What is there already is "
         "left as it is: run again, a job goes on where it was.",
     )
@@ -123,10 +121,10 @@ def _shard(text):
     return int(part), int(parts)
 
 
-def _predict(arguments, misused):
+def _predict(arguments):
     given = vars(arguments)
     if bool(arguments.inputs) == ("camera" in given):
-        misused("name images, videos or folders, or give --camera")
+        arguments.parser.error("name images, videos or folders, or give --camera")
 
     predictor = load_predictor(arguments.model, **among(given, "input_size"))
     drawing = among(given, "colormap", "threshold")

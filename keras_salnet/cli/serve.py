@@ -4,7 +4,7 @@ import argparse
 from importlib import util
 
 from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, positive, seconds
-from keras_salnet.cli.inputs import load_predictor
+from keras_salnet.cli.environment import load_predictor
 from keras_salnet.models.presets import DEFAULT
 
 

@@ -16,8 +16,7 @@ from keras_salnet.cli.arguments import (
     positive,
     size,
 )
-from keras_salnet.cli.environment import start_keras
-from keras_salnet.cli.progress import progress
+from keras_salnet.cli.environment import progress, start_keras
 from keras_salnet.layers.registry import attention_names
 from keras_salnet.models.presets import SHIPPED, shipped_recipe
 from keras_salnet.models.registry import names
@@ -39,7 +38,7 @@ def add(commands):
     parser = add_command(
         commands,
         "train",
-        lambda arguments: _train(arguments, parser),
+        _train,
         "Train a model and leave a run folder with its weights, history and exports. What is not "
         "given follows the model's recipe, as its paper has it.",
     )
@@ -263,13 +262,16 @@ def _minutes(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no time in minutes, nor 'none'") from None
 
 
-def _train(arguments, parser):
-    given = {name: value for name, value in vars(arguments).items() if name != "command"}
+def _train(arguments):
+    parser = arguments.parser
+    given = {
+        name: value for name, value in vars(arguments).items() if name not in ("command", "parser")
+    }
     if "resume" in given and len(given) > 1:
         flags = {action.dest: action.option_strings[0] for action in parser._actions}
         others = ", ".join(flags[name] for name in given if name != "resume")
         parser.error(f"--resume goes on as the run began; leave out {others}")
-    run = _resume(given["resume"]) if "resume" in given else _begin(given, parser.error)
+    run = _resume(given["resume"]) if "resume" in given else _begin(given, parser)
     print(_training_summary(run))
 
 
@@ -280,8 +282,8 @@ def _resume(run):
     return run.resume(run, track=progress())
 
 
-def _begin(given, misused):
-    data = _weighted(given.get("data", ["popout"]), given.get("weights"), misused)
+def _begin(given, parser):
+    data = _weighted(given.get("data", ["popout"]), given.get("weights"), parser)
     trained = _trained_as(given["init"]) if "init" in given else {}
     by_recipe = RECIPES[given.get("recipe", "vggrga")].model
     model = given.get("model") or trained.get("model") or by_recipe
@@ -311,9 +313,9 @@ def _begin(given, misused):
         )
     recipe = recipe.replace(**changes)
     if "warmup_epochs" in given and recipe.schedule != "cosine":
-        misused("--warmup is for --schedule cosine")
+        parser.error("--warmup is for --schedule cosine")
     if given.get("strategy") == "multi-worker" and "out" not in given:
-        misused("--strategy multi-worker: give --out, a folder that all workers see")
+        parser.error("--strategy multi-worker: give --out, a folder that all workers see")
 
     from keras_salnet.data import load_dataset
 
@@ -330,11 +332,11 @@ def _begin(given, misused):
     return run.train(recipe, dataset, out, **options, track=progress())
 
 
-def _weighted(data, weights, misused):
+def _weighted(data, weights, parser):
     """What `load_dataset` takes: one name, or a list with each as many times as its weight."""
     weights = weights or [1] * len(data)
     if len(weights) != len(data):
-        misused(f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}")
+        parser.error(f"--weights: give one for each --data, {len(data)} in all, not {len(weights)}")
     data = [name for name, weight in zip(data, weights, strict=True) for _ in range(weight)]
     return data[0] if len(data) == 1 else data
 

@@ -19,12 +19,7 @@ _MAP_FORMATS = ("JPEG", "PNG")
 _IMAGE_FORMATS = (*_MAP_FORMATS, "BMP", "GIF", "WEBP")
 
 
-def no_progress(samples, description):
-    """The samples: what goes through them shows no progress."""
-    return samples
-
-
-def check(dataset, skip_bad=False, track=no_progress):
+def check(dataset, skip_bad=False, track=None):
     """Decode every file of a dataset once and see that image and ground truth belong together.
 
     A file is bad that is missing, unreadable, truncated or empty; a density map that is all zeros
@@ -79,7 +74,7 @@ def in_threads(function, items, track, description):
     """List of function(item) for each item, while progress is shown."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(function, items)
-        return [next(found) for _ in track(items, description)]
+        return [next(found) for _ in (track(items, description) if track else items)]
 
 
 def summarize(problems, count):

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_salnet.data.checks import no_progress
 from keras_salnet.data.sample import image_size
 from keras_salnet.data.shards import MANIFEST, UNFINISHED, VERSION, read_manifest, sha256
 from keras_salnet.files import atomic, remove_drafts
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 _RECORDS = 256  # a shard: 80 MiB at 256 × 256
 
 
-def prepare(dataset, out, *, input_size=(256, 256), resize="stretch", workers=1, track=no_progress):
+def prepare(dataset, out, *, input_size=(256, 256), resize="stretch", workers=1, track=None):
     """Decode a dataset and fit it into the network's frame, once for all trainings.
 
     It may be killed at any moment: run again, it keeps the shards that are finished and whole, and
@@ -84,7 +83,8 @@ def prepare(dataset, out, *, input_size=(256, 256), resize="stretch", workers=1,
         logger.info("%s: %d of %d shards are kept.", out, len(done), len(planned))
     missing = [(name, samples) for _, name, samples in planned if name not in done]
     todo = [sample for _, samples in missing for sample in samples]
-    with _records(track(todo, f"preparing {dataset.name}"), input_size, resize, workers) as records:
+    shown = track(todo, f"preparing {dataset.name}") if track else todo
+    with _records(shown, input_size, resize, workers) as records:
         for name, samples in missing:
             with atomic(out / name) as draft:
                 with tf.io.TFRecordWriter(str(draft)) as writer:

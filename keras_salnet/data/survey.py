@@ -8,7 +8,6 @@ from keras_salnet.data.checks import (
     find_problems,
     has_masks_only,
     in_threads,
-    no_progress,
     summarize,
 )
 from keras_salnet.data.readers import some
@@ -66,7 +65,7 @@ class Survey:
         return table
 
 
-def survey(dataset, track=no_progress):
+def survey(dataset, track=None):
     """Decode every file of a dataset, count what there is, and find what is wrong or twice there.
 
     Images are the same if their files are, byte by byte. The log tells what the dataset is, and

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from keras_salnet.data.checks import has_masks_only, no_progress
+from keras_salnet.data.checks import has_masks_only
 from keras_salnet.data.density import fixation_density
 from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation.references import (
@@ -43,7 +43,7 @@ def evaluate(
     emd=False,
     seed=0,
     workers=1,
-    track=no_progress,
+    track=None,
 ):
     """Score models beside the centre bias and people, at the ground truth's own resolution.
 
@@ -100,7 +100,7 @@ def evaluate(
 
         def each(function, tasks, items, title):
             results = mapped(function, tasks)
-            return (next(results) for _ in track(items, title))
+            return (next(results) for _ in (track(items, title) if track else items))
 
         def learn(kind, source, leave_out):
             planes = each(kind.preprocess, zip(source), source, "centre bias")

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from keras_salnet.data.checks import no_progress
 from keras_salnet.data.gaze import open_mat
 from keras_salnet.data.readers import some
 from keras_salnet.data.sample import read_grey, read_image
@@ -83,7 +82,7 @@ class SavedMaps:
         """
         return _read(self._file(Path(image).stem)).astype(np.float64)
 
-    def check(self, samples, track=no_progress):
+    def check(self, samples, track=None):
         """Decode the map of every sample once, before anything is scored.
 
         The log tells how many maps of which kind there are, and warns of maps that were rounded to
@@ -118,7 +117,9 @@ class SavedMaps:
                 )
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(_look, images)
-            looks = [next(found) for _ in track(list(images), f"checking {self.name}")]
+            todo = list(images)
+            shown = track(todo, f"checking {self.name}") if track else todo
+            looks = [next(found) for _ in shown]
         problems += [look.problem for look in looks if look.problem]
         if problems:
             if len(problems) > _MOST_PROBLEMS:

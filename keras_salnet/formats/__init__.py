@@ -1,8 +1,13 @@
 """Trained models for other runtimes."""
 
-from keras_salnet.formats.onnx import export_onnx
-from keras_salnet.formats.openvino import export_openvino
-from keras_salnet.formats.savedmodel import export_savedmodel
-from keras_salnet.formats.tflite import export_tflite
+import lazy_loader
 
-__all__ = ["export_onnx", "export_openvino", "export_savedmodel", "export_tflite"]
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "onnx": ["export_onnx"],
+        "openvino": ["export_openvino"],
+        "savedmodel": ["export_savedmodel"],
+        "tflite": ["export_tflite"],
+    },
+)

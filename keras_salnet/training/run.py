@@ -22,7 +22,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 import keras_salnet
 from keras_salnet import losses, models
 from keras_salnet.data.augmentation import draw_epoch
-from keras_salnet.data.checks import check, has_masks_only, no_progress
+from keras_salnet.data.checks import check, has_masks_only
 from keras_salnet.data.datasets import load_dataset
 from keras_salnet.download import is_url
 from keras_salnet.files import atomic, remove_drafts
@@ -70,7 +70,7 @@ def train(
     skip_bad=False,
     deterministic=False,
     strategy=None,
-    track=no_progress,
+    track=None,
 ):
     """Train a model by `fit` and leave a run folder.
 
@@ -151,7 +151,7 @@ def train(
         return _run(graph, net, recipe, dataset, config, out, devices)
 
 
-def resume(run, *, track=no_progress):
+def resume(run, *, track=None):
     """Go on with a run whose process was killed, as if it had not been.
 
     Args:

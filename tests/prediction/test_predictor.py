@@ -151,9 +151,9 @@ def test_what_is_no_model_is_refused(tmp_path):
     ],
 )
 def test_a_free_frame_follows_the_image(size, input_size):
-    assert Predictor(None, (None, None)).input_size(size) == input_size
-    assert Predictor(None, FRAME).input_size(size) == FRAME
-    assert Predictor(None, (None, 48)).input_size(size) == (input_size[0], 48)
+    assert Predictor(None, (None, None)).input_size_for(size) == input_size
+    assert Predictor(None, FRAME).input_size_for(size) == FRAME
+    assert Predictor(None, (None, 48)).input_size_for(size) == (input_size[0], 48)
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
@@ -225,7 +225,7 @@ def test_the_commands_take_a_free_model(free, displays, tmp_path, capsys):
     pixels = np.asarray(PIL.Image.open(image))
     model = ("--model", str(path), "--out", str(tmp_path), "--npy", "--force")
     for options, input_size in (
-        (["--show-attention"], Predictor(None, (None, None)).input_size(pixels.shape[:2])),
+        (["--show-attention"], Predictor(None, (None, None)).input_size_for(pixels.shape[:2])),
         (["--input-size", "64x96"], (64, 96)),
     ):
         assert main(["predict", str(image), *model, *options]) == 0
