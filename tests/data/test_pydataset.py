@@ -407,7 +407,7 @@ samples = [
     Sample(f"{folder}/{number}.png", fixations=np.array([[number, 3.0]]), sigma=1.5)
     for number in range(7)
 ]
-options = {"frame": (6, 8), "fit": "stretch", "batch_size": 3}
+options = {"input_size": (6, 8), "resize": "stretch", "batch_size": 3}
 image = keras.Input((6, 8, 3))
 net = keras.Model(image, keras.layers.Conv2D(1, 1)(image))
 graph = training_graph(net, augment=False)

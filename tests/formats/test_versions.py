@@ -26,7 +26,7 @@ def written(monkeypatch):
         beside.append(names(folder.parent))
 
     monkeypatch.setattr(savedmodel, "write_savedmodel", write_savedmodel)
-    monkeypatch.setattr(savedmodel, "fixed_frame", lambda net: None)
+    monkeypatch.setattr(savedmodel, "fixed_input_size", lambda net: None)
     return beside
 
 

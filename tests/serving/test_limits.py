@@ -109,7 +109,7 @@ def test_bombs_are_refused_by_their_header(bomb, monkeypatch):
         raise AssertionError("was decoded")
 
     with in_process() as client:
-        monkeypatch.setattr(Predictor, "in_frame", decode)
+        monkeypatch.setattr(Predictor, "preprocess", decode)
         answer = client.post("/predict", content=bomb, headers=PNG)
         assert "more than 25000000 pixels" in refused(answer, 413)
 
