@@ -1,6 +1,6 @@
 """ResNet for CIFAR-10 with attention after its three stages: the example of classification.md.
 
-python docs/cifar_resnet.py --depth 20 --attention rga_sc
+python examples/cifar_resnet.py --depth 20 --attention rga_sc
 """
 
 import argparse

@@ -190,14 +190,14 @@ def test_the_backend_is_the_users_or_the_first_installed(monkeypatch, wanted, in
         monkeypatch.delenv("KERAS_BACKEND")
     else:
         monkeypatch.setenv("KERAS_BACKEND", wanted)
-    monkeypatch.setattr(cli.start.util, "find_spec", lambda name: name in installed or None)
-    cli.start.start_keras()
+    monkeypatch.setattr(cli.environment.util, "find_spec", lambda name: name in installed or None)
+    cli.environment.start_keras()
     assert os.environ["KERAS_BACKEND"] == chosen
 
 
 def test_without_any_backend_a_line_says_what_to_install(monkeypatch, displays, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "")
-    monkeypatch.setattr(cli.start.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli.environment.util, "find_spec", lambda name: None)
     assert cli.main(["train", "--data", str(displays), "--out", "nowhere"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error == "error: Keras needs TensorFlow, JAX or PyTorch; install one of them."

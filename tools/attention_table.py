@@ -1,6 +1,6 @@
 """The table of attention.md: the attention layers, and what each costs at (16, 16, 512).
 
-python docs/attention_table.py
+python tools/attention_table.py
 """
 
 import inspect

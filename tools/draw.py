@@ -1,6 +1,6 @@
-"""Draw the models' architectures from the built models, as the SVGs beside this file.
+"""Draw the models' architectures from the built models, as the SVGs of their cards.
 
-    python docs/models/draw.py [MODEL ...]
+    python tools/draw.py [MODEL ...]
 
 It needs Graphviz's `dot` and the extra `docs`. A box is a stage: the layers in a row whose names
 begin alike, attention in orange, and the H × W × C of what leaves it. What only brings features to
@@ -21,7 +21,7 @@ from keras_salnet import models
 from keras_salnet.layers import CaffePreprocessing, attention_names, create_attention
 from keras_salnet.training.recipes import RECIPES
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "docs" / "models"
 
 # Fill and line of a box; the text on it is dark, and lines and text beside it are grey, to be read
 # on a white page as on a dark one.

@@ -1,6 +1,6 @@
 """Draw models' predictions on held-out images beside the ground truth, as one picture.
 
-    python docs/figure.py MODEL ... [--data DATA ...] [--rank spread] [--count 4] --out FILE
+    python tools/figure.py MODEL ... [--data DATA ...] [--rank spread] [--count 4] --out FILE
 
 Columns are images; rows are the image, where people looked, and each model's map over the image,
 and begin anew after so many columns. Images are ranked by their CC, the mean of all models', and

@@ -1,4 +1,4 @@
-"""The tables of a model's card: `python docs/models/scores.py scores.json`.
+"""The tables of a model's card: `python tools/scores.py scores.json`.
 
 The file is what `keras-salnet evaluate MODEL --data … --json scores.json` writes.
 """

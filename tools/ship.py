@@ -1,4 +1,4 @@
-"""Put a trained run into the package: `python docs/models/ship.py fast runs/fast`."""
+"""Put a trained run into the package: `python tools/ship.py fast runs/fast`."""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Bring torchvision's MobileNetV2 into the layout of keras.applications, without its top.
 
-    python docs/models/torchvision_mobilenetv2.py mobilenet_v2-b0353104.pth mobilenetv2.weights.h5
+    python tools/torchvision_mobilenetv2.py mobilenet_v2-b0353104.pth mobilenetv2.weights.h5
 
 It needs PyTorch. The input's normalization is folded into the first layer, and the other epsilon of
 PyTorch's batch normalization into its scales; convolutions of stride 2 see their input shifted by a

@@ -344,10 +344,10 @@ def test_parameters(name):
 
 
 def test_the_table_of_the_documentation():
-    docs = Path(__file__).parents[2] / "docs"
-    table = runpy.run_path(str(docs / "attention_table.py"))["table"]()
+    root = Path(__file__).parents[2]
+    table = runpy.run_path(str(root / "tools" / "attention_table.py"))["table"]()
     assert len(table) == len(NAMES) + 2
-    assert "\n".join(table) in (docs / "attention.md").read_text()
+    assert "\n".join(table) in (root / "docs" / "attention.md").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FIXED_SIZE])

@@ -47,6 +47,7 @@ def test_all_that_follows_a_layer_sees_its_attention(network):
 
 
 def test_it_trains_and_is_saved(network, tmp_path):
+    keras.utils.set_random_seed(0)  # a hidden layer of one unit may be dead from the start
     model = attach_attention(network, ["sum"], "cbam_cs", ratio=4)
     model.compile("sgd", "mse")
     before = [weight.numpy() for weight in model.trainable_weights]

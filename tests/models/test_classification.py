@@ -10,12 +10,12 @@ import pytest
 
 from keras_salnet.layers import attention_names
 
-_DOCS = Path(__file__).parents[2] / "docs"
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def example():
-    return runpy.run_path(_DOCS / "cifar_resnet.py")
+    return runpy.run_path(_ROOT / "examples" / "cifar_resnet.py")
 
 
 def parameters(net):
@@ -23,7 +23,7 @@ def parameters(net):
 
 
 def test_parameters_are_those_of_the_page(example):
-    page = (_DOCS / "classification.md").read_text("utf-8")
+    page = (_ROOT / "docs" / "classification.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|$", page, flags=re.MULTILINE)
     assert {name for name, _ in rows} >= {"none", "rga_sc"}
     for name, number in rows:

@@ -11,7 +11,8 @@ from keras_salnet import models
 from keras_salnet.models.registry import MODELS
 from keras_salnet.training.recipes import RECIPES
 
-_CARDS = Path(__file__).parents[2] / "docs" / "models"
+_ROOT = Path(__file__).parents[2]
+_CARDS = _ROOT / "docs" / "models"
 
 
 @pytest.fixture(scope="module", params=models.names())
@@ -28,7 +29,7 @@ def net(name):
 @pytest.fixture(scope="module")
 def drawing():
     pytest.importorskip("graphviz")
-    return runpy.run_path(str(_CARDS / "draw.py"))
+    return runpy.run_path(str(_ROOT / "tools" / "draw.py"))
 
 
 def test_parameters(name, net):
