@@ -352,7 +352,7 @@ def test_a_camera_gives_live_maps(launch, site):
     page, strays = visit(launch(*FAKE_CAMERA), site)
     page.context.set_offline(True)
     page.get_by_role("button", name="Use the camera").click()
-    page.get_by_text("frames a second").wait_for()
+    page.get_by_text("frames per second").wait_for()
     assert float(page.inner_text("#rate").split()[0]) > 0
     assert page.inner_text("#status") == "Live from the camera."
 
@@ -378,7 +378,7 @@ def test_a_camera_gives_live_maps(launch, site):
 def test_no_camera_is_told(page):
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("alert").get_by_text("camera").wait_for()
-    assert page.get_by_role("alert").inner_text() == "There is no camera."
+    assert page.get_by_role("alert").inner_text() == "No camera found."
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ import kotlin.math.min
 import kotlin.math.roundToInt
 
 /**
- * Where people look in an image, by a model of keras-salnet in the app's assets.
+ * Predicts where people look in an image, with a keras-salnet model from the app's assets.
  *
- * Not for several threads at once. [height] and [width] are the model's frame, here that of `fast`.
+ * Not thread-safe. [height] and [width] are the model's input size, by default that of `fast`.
  */
 class Saliency(
     private val assets: AssetManager,
@@ -24,7 +24,7 @@ class Saliency(
     accelerators: List<Accelerator> = listOf(Accelerator.GPU, Accelerator.CPU)
 ) : AutoCloseable {
 
-    /** A model on one accelerator, with the memory that images and maps pass through. */
+    /** A model on one accelerator, with its input and output buffers. */
     private inner class Runner(val accelerator: Accelerator) : AutoCloseable {
         private val model =
             CompiledModel.create(assets, asset, CompiledModel.Options(accelerator))
@@ -45,11 +45,11 @@ class Saliency(
 
     private val runner = firstThatWorks(accelerators)
 
-    /** What the model runs on: the first of those asked for that works here. */
+    /** The accelerator in use: the first of those requested that works on this device. */
     val accelerator: Accelerator
         get() = runner.accelerator
 
-    // One after the other: given [GPU, CPU] together, LiteRT would not tell which one it took.
+    // Try one after the other: given [GPU, CPU], LiteRT does not tell which one it chose.
     private fun firstThatWorks(accelerators: List<Accelerator>): Runner {
         var failure: LiteRtException? = null
         for (accelerator in accelerators) {
@@ -71,7 +71,7 @@ class Saliency(
         )
     }
 
-    /** The map of an image: [height] rows of [width] values, 0…1 with 1 where most people look. */
+    /** The map of an image: [height] rows of [width] values in 0…1, with maximum 1. */
     fun predict(image: Bitmap): FloatArray {
         val map = runner.run(frame(image))
         var peak = 0f
@@ -80,9 +80,9 @@ class Saliency(
     }
 
     /**
-     * The map in colours, clear where nobody looks: show it stretched over the image.
+     * The map in colour, transparent where nobody looks: show it stretched over the image.
      *
-     * Its opacity keeps weaker regions visible.
+     * The opacity keeps weaker regions visible.
      */
     fun heatMap(image: Bitmap, opacity: Float = 0.6f): Bitmap {
         val map = predict(image)
@@ -90,17 +90,17 @@ class Saliency(
         return Bitmap.createBitmap(colors, width, height, Bitmap.Config.ARGB_8888)
     }
 
-    /** An image as the model takes it: stretched to its frame; rows of RGB, 0…255. */
+    /** An image as model input: stretched to the input size; rows of RGB, 0…255. */
     fun frame(image: Bitmap): FloatArray {
-        // Of other kinds, some have less than 8 bits a channel and some cannot be read at all.
+        // Other configurations have fewer than 8 bits per channel or cannot be read.
         val source =
             if (image.config == Bitmap.Config.ARGB_8888) image
             else image.copy(Bitmap.Config.ARGB_8888, false)
         val rows = Taps(source.height, height)
         val columns = Taps(source.width, width)
         val pixels = IntArray(source.width)
-        // Row after row, as a photograph would take a lot of memory. The next row of the frame
-        // needs again, at most, the last two rows of the image.
+        // Row by row, since a whole photograph takes much memory. The next row of the result reuses
+        // at most the last two rows of the image.
         val lines = Array(2) { FloatArray(width * 3) }
         val held = intArrayOf(-1, -1)
         val result = FloatArray(height * width * 3)
@@ -123,7 +123,7 @@ class Saliency(
     override fun close() = runner.close()
 }
 
-/** ARGB integers of one row → R, G, B, R, G, B… of the frame's width. */
+/** ARGB integers of one row → R, G, B, R, G, B… at the input width. */
 private fun shrinkOrGrow(pixels: IntArray, columns: Taps, line: FloatArray) {
     for (column in columns.first.indices) {
         var red = 0f
@@ -142,9 +142,9 @@ private fun shrinkOrGrow(pixels: IntArray, columns: Taps, line: FloatArray) {
 }
 
 /**
- * What of `source` pixels each of `target` pixels shows: from `first` on, in parts that sum to 1.
+ * For each of `target` pixels, the weights of the `source` pixels from `first` on; they sum to 1.
  *
- * The mean over its area where an image shrinks, bilinear where it grows, as keras-salnet does.
+ * Area averaging to shrink, bilinear interpolation to enlarge, as in keras-salnet.
  */
 private class Taps(source: Int, target: Int) {
     val first = IntArray(target)
@@ -162,7 +162,7 @@ private class Taps(source: Int, target: Int) {
                     ((min(end, pixel + 1.0) - max(begin, pixel.toDouble())) / scale).toFloat()
                 }
             } else {
-                // Pixel centres lie at halves; outside of them, the border's pixel goes on.
+                // Pixel centres are at halves; beyond the outermost, the border pixel is repeated.
                 val place = ((index + 0.5) * scale - 0.5).coerceIn(0.0, source - 1.0)
                 first[index] = place.toInt()
                 val part = (place - first[index]).toFloat()

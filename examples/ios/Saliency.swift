@@ -4,20 +4,20 @@ import LiteRT
 import VideoToolbox
 
 enum SaliencyError: Error {
-  /// None of the accelerators runs the model at this path with this frame; the last one's reason.
+  /// None of the accelerators runs the model at this path with this input size; the last error.
   case noAccelerator(path: String, height: Int, width: Int, reason: Error?)
-  /// There is no memory for an image, or the camera's picture is of an unknown kind.
+  /// Not enough memory for an image, or an unknown format of the camera's picture.
   case noImage
 }
 
-/// Where people look in an image, by a model of keras-salnet.
+/// Predicts where people look in an image, with a keras-salnet model.
 ///
-/// Not for several threads at once. `height` and `width` are the model's frame, here that of `fast`.
+/// Not thread-safe. `height` and `width` are the model's input size, by default that of `fast`.
 final class Saliency {
   let height: Int
   let width: Int
 
-  /// What the model runs on: the first accelerator of those asked for that works here.
+  /// The accelerator in use: the first of those requested that works on this device.
   var accelerator: Accelerator { runner.accelerator }
 
   private var runner: Runner
@@ -29,7 +29,7 @@ final class Saliency {
     self.height = height
     self.width = width
     var failure: Error?
-    // One after the other: given [.gpu, .cpu] together, LiteRT would not tell which one it took.
+    // Try one after the other: given [.gpu, .cpu], LiteRT does not tell which one it chose.
     for accelerator in accelerators {
       do {
         let candidate = try Runner(path, accelerator)
@@ -43,16 +43,16 @@ final class Saliency {
     throw SaliencyError.noAccelerator(path: path, height: height, width: width, reason: failure)
   }
 
-  /// The map of an image: `height` rows of `width` values, 0…1 with 1 where most people look.
+  /// The map of an image: `height` rows of `width` values in 0…1, with maximum 1.
   func predict(_ image: CGImage) throws -> [Float] {
     let map = try runner.run(frame(image))
     let peak = map.max() ?? 0
     return peak > 0 ? map.map { $0 / peak } : map
   }
 
-  /// The map in colours, clear where nobody looks: show it stretched over the image.
+  /// The map in colour, transparent where nobody looks: show it stretched over the image.
   ///
-  /// Its opacity keeps weaker regions visible.
+  /// The opacity keeps weaker regions visible.
   func heatMap(_ image: CGImage, opacity: Float = 0.6) throws -> CGImage {
     var bytes = [UInt8]()
     for value in try predict(image) {
@@ -71,26 +71,26 @@ final class Saliency {
     return picture
   }
 
-  /// An image as the model takes it: stretched to its frame; rows of RGB, 0…255.
+  /// An image as model input: stretched to the input size; rows of RGB, 0…255.
   func frame(_ image: CGImage) throws -> [Float] {
     guard
-      let context = CGContext(  // of 4 bytes a pixel, red first, the upper row first
+      let context = CGContext(  // 4 bytes per pixel, red first, top row first
         data: nil, width: image.width, height: image.height, bitsPerComponent: 8, bytesPerRow: 0,
         space: CGColorSpace(name: CGColorSpace.sRGB)!,
         bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue),
       let memory = context.data
     else { throw SaliencyError.noImage }
     let whole = CGRect(x: 0, y: 0, width: image.width, height: image.height)
-    context.setFillColor(red: 1, green: 1, blue: 1, alpha: 1)  // behind what is transparent
+    context.setFillColor(red: 1, green: 1, blue: 1, alpha: 1)  // behind transparent pixels
     context.fill(whole)
     context.draw(image, in: whole)
 
     let rows = Taps(from: image.height, to: height)
     let columns = Taps(from: image.width, to: width)
-    var lines = [Int: [Float]]()  // rows of the image in the frame's width
+    var lines = [Int: [Float]]()  // rows of the image at the input width
     var result = [Float](repeating: 0, count: height * width * 3)
     for row in 0..<height {
-      lines = lines.filter { $0.key >= rows.first[row] }  // rows above are not needed again
+      lines = lines.filter { $0.key >= rows.first[row] }  // earlier rows are not needed again
       for (tap, weight) in rows.weights[row].enumerated() {
         let y = rows.first[row] + tap
         let bytes = memory.advanced(by: y * context.bytesPerRow)
@@ -100,11 +100,11 @@ final class Saliency {
         for index in 0..<line.count { result[row * line.count + index] += weight * line[index] }
       }
     }
-    return withExtendedLifetime(context) { result }  // it owns the bytes
+    return withExtendedLifetime(context) { result }  // the context owns the bytes
   }
 }
 
-/// A model on one accelerator, with the memory that images and maps pass through.
+/// A model on one accelerator, with its input and output buffers.
 private final class Runner {
   let accelerator: Accelerator
   private let model: CompiledModel
@@ -127,9 +127,9 @@ private final class Runner {
   }
 }
 
-/// What of `source` pixels each of `target` pixels shows: from `first` on, in parts that sum to 1.
+/// For each of `target` pixels, the weights of the `source` pixels from `first` on; they sum to 1.
 ///
-/// The mean over its area where an image shrinks, bilinear where it grows, as keras-salnet does.
+/// Area averaging to shrink, bilinear interpolation to enlarge, as in keras-salnet.
 private struct Taps {
   private(set) var first = [Int]()
   private(set) var weights = [[Float]]()
@@ -146,7 +146,7 @@ private struct Taps {
             Float((min(end, Double(pixel + 1)) - max(begin, Double(pixel))) / scale)
           })
       } else {
-        // Pixel centres lie at halves; outside of them, the border's pixel goes on.
+        // Pixel centres are at halves; beyond the outermost, the border pixel is repeated.
         let place = min(max((Double(index) + 0.5) * scale - 0.5, 0), Double(source - 1))
         let part = Float(place - place.rounded(.down))
         first.append(Int(place))
@@ -155,7 +155,7 @@ private struct Taps {
     }
   }
 
-  /// One row of 4 bytes a pixel → R, G, B, R, G, B… of the target's width.
+  /// One row of 4 bytes per pixel → R, G, B, R, G, B… at the target width.
   func apply(_ bytes: UnsafePointer<UInt8>) -> [Float] {
     var line = [Float](repeating: 0, count: 3 * first.count)
     for column in 0..<first.count {
@@ -181,7 +181,7 @@ private func color(_ value: Float) -> [Float] {
   return zip(inferno[step], inferno[step + 1]).map { $0 + part * ($1 - $0) }
 }
 
-/// A picture of the camera, which `Saliency` takes as well.
+/// A camera picture as input for `Saliency`.
 func picture(of buffer: CVPixelBuffer) throws -> CGImage {
   var image: CGImage?
   VTCreateCGImageFromCVPixelBuffer(buffer, options: nil, imageOut: &image)
@@ -192,7 +192,7 @@ func picture(of buffer: CVPixelBuffer) throws -> CGImage {
 #if canImport(UIKit)
   import UIKit
 
-  /// The pixels of a photograph as it is seen: turned as its orientation says.
+  /// The pixels of a photograph, with its orientation applied.
   func picture(of photo: UIImage) throws -> CGImage {
     let format = UIGraphicsImageRendererFormat()
     format.scale = photo.scale

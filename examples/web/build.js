@@ -15,8 +15,8 @@ cpSync(model, join(dist, "model.tflite"));
 mkdirSync(join(dist, "litert"));
 cpSync(join(litert, "core/dist/index.js"), join(dist, "litert/core.js"));
 cpSync(join(litert, "wasm-utils/dist/index.js"), join(dist, "litert/wasm-utils.js"));
-// Of the four builds, threads would need a server that isolates the page, and JSPI is for GPUs. A
-// browser loads one of the others, "compat" where it knows no relaxed SIMD.
+// Copy two of the four builds: threads would need a server that isolates the page, and JSPI is for
+// GPUs. The browser loads one of the two, "compat" if it does not support relaxed SIMD.
 for (const name of readdirSync(join(litert, "core/wasm")))
   if (/^litert_wasm_(compat_)?internal\.(js|wasm)$/.test(name))
     cpSync(join(litert, "core/wasm", name), join(dist, "litert", name));

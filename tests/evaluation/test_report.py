@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("error::UserWarning:keras_salnet")
 
 FEW = ("CC", "NSS", "KL")
 HALVES, BIAS, OTHER_IMAGE = "half against half", "centre bias", "another image"
-WAY = f"of the way from {BIAS} to {HALVES}"
+WAY = "normalised score (0 % centre bias, 100 % split-half humans)"
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 NAMES = [
     """<em>&lt;"'>""",
@@ -414,7 +414,7 @@ def test_each_pair_of_models_is_compared(make, report):
     del scores["c"]["NSS"]
     evaluation = make(scores, models)
     table = report(evaluation).table("Comparison of models on made, test split")
-    assert [row for row, _ in table] == ["a less b", "a less c", "b less c"]
+    assert [row for row, _ in table] == ["a minus b", "a minus c", "b minus c"]
     for (_, cells), compared in zip(table, evaluation.comparisons.values(), strict=True):
         expected = {
             arrow(metric): [
@@ -437,10 +437,10 @@ def test_differences_of_infinite_scores_have_signs(make, report):
     }
     page = report(make(scores, ("a", "b", "c")))
     table = dict(page.table("Comparison of models on made, test split"))
-    assert table["a less b"]["NSS ↑"] == ["–"]
-    assert table["a less b"]["IG ↑"][0] == "−∞"
-    assert table["b less c"]["NSS ↑"] == ["–"]
-    assert table["b less c"]["IG ↑"][0] == "∞"
+    assert table["a minus b"]["NSS ↑"] == ["–"]
+    assert table["a minus b"]["IG ↑"][0] == "−∞"
+    assert table["b minus c"]["NSS ↑"] == ["–"]
+    assert table["b minus c"]["IG ↑"][0] == "∞"
     words = text(page.root.find("body"))
     assert "nan" not in words
     assert "––" not in words
@@ -448,7 +448,7 @@ def test_differences_of_infinite_scores_have_signs(make, report):
 
 def test_models_are_compared_only_where_there_are_several(make, report):
     page = report(make(random_scores(("model", BIAS), ["CC"])))
-    assert "Model against model" not in page.texts("h3")
+    assert "Model comparison" not in page.texts("h3")
 
 
 # The best model
@@ -836,7 +836,7 @@ def test_settings_tell_how_each_dataset_was_scored(make_evaluation, report):
         "Convention": {one: ["mit"], two: ["pysaliency"]},
         "Seed": {one: ["3"], two: ["0"]},
         "Centre bias from": {one: ["3 training images"], two: ["the other images"]},
-        "Fixations left out": {one: ["7"], two: ["0"]},
+        "Fixations dropped": {one: ["7"], two: ["0"]},
         "EMD": {one: ["not computed"], two: ["computed"]},
     }
     _, introduction, *paragraphs = page.texts("p")
@@ -844,7 +844,7 @@ def test_settings_tell_how_each_dataset_was_scored(make_evaluation, report):
     assert "Convention pysaliency:" in introduction
     assert [about for about in paragraphs if "The centre bias is" in about] == [
         "4 images. The centre bias is the mean density of 3 training images. "
-        "7 fixations lay outside their image and were left out.",
+        "7 fixations outside their image were dropped.",
         "5 images. The centre bias is the mean density of the other images.",
     ]
 
@@ -871,7 +871,7 @@ def test_the_versions_and_the_day_are_told(make_evaluation, report):
 def test_people_and_the_centre_bias_make_a_page_without_models(make_evaluation, report):
     # Whose images are not even read: they do not exist.
     page = report(make_evaluation(random_scores((HALVES, BIAS), FEW), ()))
-    assert page.texts("h1") == ["Reference rows on made"]
+    assert page.texts("h1") == ["Baselines and human references on made"]
     assert page.texts("h3") == [
         "Scores",
         "Distribution over the images",

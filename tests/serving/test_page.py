@@ -141,7 +141,7 @@ def test_drop_and_paste(visit):
     paste(page, "pasted.png", encoded(spot(60, 100, 40, 30)))
     done(page, "pasted.png, 100 × 60 pixels")
     drop(page, "notes.txt", b"A", "text/plain")
-    page.get_by_role("status").get_by_text("That is no image.").wait_for()
+    page.get_by_role("status").get_by_text("This file is not an image.").wait_for()
 
 
 def test_errors_are_told(browser, url):

@@ -1,19 +1,19 @@
-// How an image of any size lies in the model's frame, and the way back: what OpenCV does for
-// keras_salnet/data/geometry.py, to the last bit of its float32.
+// Resizes images to the model's input size, and maps back: bit-identical in float32 to what OpenCV
+// does for keras_salnet/images/geometry.py.
 //
-// Close would not do. A model in 8 bits rounds every pixel, and where pixels differ by a thousandth
-// of a level, some come out on the other side of a half, which the layers behind it magnify.
+// Near equality is not enough. An 8-bit model rounds every pixel, so pixels that differ by a
+// thousandth of a level may round differently, and later layers amplify the difference.
 
 const { fround } = Math;
 
 /**
- * Resample: the mean over an area where an image shrinks, bilinear where it grows.
+ * Resize an image: area averaging to shrink, bilinear interpolation to enlarge.
  *
- * @param image {height, width, channels, row}: row(y) gives the numbers of a row, pixel by pixel;
- *     rows are asked for from the top to the bottom. Where a pixel has more numbers than channels,
- *     `stride` says how many.
+ * @param image {height, width, channels, row}: row(y) returns the values of a row, pixel by pixel;
+ *     rows are requested from top to bottom. `stride` is the number of values per pixel if it
+ *     exceeds channels.
  * @param height, width of the result.
- * @returns Float32Array of height * width * channels numbers.
+ * @returns Float32Array of height * width * channels values.
  */
 export function resize(image, height, width) {
   const low = Math.min(image.height, height);
@@ -21,7 +21,7 @@ export function resize(image, height, width) {
   return grow(shrink(image, low, narrow), height, width).data;
 }
 
-/** An array of height * width * channels numbers as what `resize` takes. */
+/** An array of height * width * channels values as input for `resize`. */
 export function picture(data, height, width, channels) {
   const length = width * channels;
   const row = (y) => data.subarray(y * length, (y + 1) * length);
@@ -31,7 +31,7 @@ export function picture(data, height, width, channels) {
 function shrink(image, height, width) {
   const { channels, stride = channels } = image;
   const [down, across] = [image.height / height, image.width / width];
-  // Areas of whole pixels are added up, and divided at the end.
+  // Areas of whole pixels are summed, and divided at the end.
   const whole = Number.isInteger(down) && Number.isInteger(across);
   const rows = areas(image.height, height, whole);
   const columns = areas(image.width, width, whole);
@@ -39,7 +39,7 @@ function shrink(image, height, width) {
   const length = width * channels;
   const data = new Float32Array(height * length);
   const line = new Float32Array(length);
-  let held = -1; // the row of the image in `line`: two neighbours of the result may share one
+  let held = -1; // the image row in `line`; two neighbouring rows of the result may share it
   for (let place = 0; place < height; place++) {
     const sum = data.subarray(place * length, (place + 1) * length);
     const { first, weights } = rows[place];
@@ -68,9 +68,9 @@ function shrinkRow(pixels, stride, columns, channels, line) {
   }
 }
 
-/** What of `source` pixels each of `target` pixels shows: from `first` on, by `weights`. */
+/** For each of `target` pixels, the `source` pixels that it averages: `weights`, starting at `first`. */
 function areas(source, target, whole) {
-  const scale = 1 / (target / source); // as OpenCV rounds it
+  const scale = 1 / (target / source); // rounded as in OpenCV
   return Array.from({ length: target }, (_, index) => {
     if (whole) {
       const count = source / target;
@@ -82,7 +82,7 @@ function areas(source, target, whole) {
     const last = Math.min(Math.floor(end), source - 1);
     const first = Math.min(Math.ceil(begin), last);
     const weights = Array(last - first).fill(1 / area);
-    // Less than a thousandth of a pixel is left out.
+    // Less than a thousandth of a pixel is ignored.
     const before = first - begin > 1e-3;
     if (before) weights.unshift((first - begin) / area);
     if (end - last > 1e-3) weights.push(Math.min(end - last, 1, area) / area);
@@ -111,10 +111,10 @@ function grow(image, height, width) {
   return picture(data, height, width, channels);
 }
 
-/** Between which of `source` pixels each of `target` pixels lies, and how far. */
+/** For each of `target` pixels, the two `source` pixels around it and its position between them. */
 function places(source, target) {
   return Array.from({ length: target }, (_, index) => {
-    // Pixel centres lie at halves; outside of them, the border's pixel goes on.
+    // Pixel centres are at halves; beyond the outermost, the border pixel is repeated.
     const place = ((index + 0.5) * source) / target - 0.5;
     const first = Math.max(0, Math.min(Math.floor(place), source - 1));
     const next = Math.min(first + 1, source - 1);

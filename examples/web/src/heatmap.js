@@ -1,4 +1,4 @@
-// A map in colours: inferno, clear where nobody looks.
+// Colours a map with inferno, transparent where nobody looks.
 
 // The 256 colours of cv2.COLORMAP_INFERNO, as hexadecimal RGB.
 const INFERNO =
@@ -20,9 +20,9 @@ const INFERNO =
   "f2ea69f1ec6df1ed71f1ef75f1f179f2f27df2f482f3f586f3f68af4f88ef5f992f6fa96f8fb9af9fc9dfafda1fcffa4";
 
 /**
- * The heat map of a greyscale map.
+ * Heat map of a greyscale map.
  *
- * It is as opaque as in keras_salnet.visualize, which keeps weaker regions visible.
+ * The opacity is that of keras_salnet.visualize, which keeps weaker regions visible.
  *
  * @param levels Uint8Array of height * width.
  * @returns ImageData.
@@ -31,7 +31,7 @@ export function heatmap(levels, height, width) {
   const colours = Uint32Array.from({ length: 256 }, (_, level) => {
     const rgb = parseInt(INFERNO.slice(6 * level, 6 * level + 6), 16);
     const opacity = Math.round(level * (2 - level / 255));
-    // ImageData has the bytes R, G, B, A, and every browser's processor the lowest byte first.
+    // ImageData holds the bytes R, G, B, A; all browsers run on little-endian processors.
     return (opacity << 24) | ((rgb & 255) << 16) | (rgb & 0xff00) | (rgb >> 16);
   });
   const image = new ImageData(width, height);

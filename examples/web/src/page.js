@@ -1,11 +1,11 @@
-// The page: pictures come in from a file, the clipboard or the camera, heat maps are shown and saved.
+// The page: reads pictures from a file, the clipboard or the camera; shows and saves heat maps.
 
 import { grey, heatmap } from "./heatmap.js";
 import { Saliency, levels } from "./saliency.js";
 
-const ON_SCREEN = 1e6; // pixels that are drawn
-const SAVED = 2 ** 24; // and saved: what a canvas holds in every browser
-// The numbers as they stand in the file, turned as its EXIF orientation says: what Python reads.
+const ON_SCREEN = 1e6; // pixels to draw
+const SAVED = 2 ** 24; // pixels to save: the canvas limit common to all browsers
+// The pixel values of the file, with EXIF orientation applied: as in Python.
 const AS_STORED = { imageOrientation: "from-image", colorSpaceConversion: "none" };
 
 const element = (id) => document.getElementById(id);
@@ -13,8 +13,8 @@ const [status, error, stage, rate] = ["status", "error", "stage", "rate"].map(el
 const [opacity, file, cameraButton] = ["opacity", "file", "camera"].map(element);
 
 let shown; // {bitmap, map, name}
-let turn = 0; // of what was asked for; what an earlier turn still computes is thrown away
-let camera; // MediaStream while it is live
+let turn = 0; // of the latest request; results of earlier turns are discarded
+let camera; // MediaStream, while it is live
 
 const loading = Saliency.load("model.tflite", "litert/");
 loading.then(
@@ -37,7 +37,7 @@ async function open(chosen) {
   stop();
   const mine = turn;
   const name = chosen.name || "picture";
-  tell(`Looking at ${name}…`);
+  tell(`Predicting ${name}…`);
   let bitmap;
   try {
     bitmap = await createImageBitmap(chosen, AS_STORED);
@@ -47,7 +47,7 @@ async function open(chosen) {
   }
   try {
     const saliency = await loading;
-    await nextFrame(); // so that what is told is seen before the work
+    await nextFrame(); // shows the status before the work starts
     if (mine !== turn) return bitmap.close();
     const begin = performance.now();
     const map = await saliency.predict(bitmap);
@@ -78,19 +78,19 @@ async function start() {
     await play(stream, await loading);
   } catch (reason) {
     stop();
-    fail(`The camera: ${reason.message}`);
+    fail(`Camera error: ${reason.message}`);
   }
 }
 
 async function play(stream, saliency) {
   stream.getVideoTracks()[0].onended = () => {
     stop();
-    fail("The camera was taken away.");
+    fail("The camera was disconnected.");
   };
   const video = Object.assign(document.createElement("video"), {
     srcObject: stream,
     muted: true,
-    playsInline: true, // else phones would fill the screen with it
+    playsInline: true, // otherwise phones show it full screen
   });
   await video.play();
   tell("Live from the camera.");
@@ -104,7 +104,7 @@ async function play(stream, saliency) {
     times = [...times.filter((time) => now - time < 2000), now];
     if (times.length > 1) {
       const second = (now - times[0]) / 1000;
-      rate.textContent = `${((times.length - 1) / second).toFixed(1)} frames a second`;
+      rate.textContent = `${((times.length - 1) / second).toFixed(1)} frames per second`;
       rate.hidden = false;
     }
     await nextFrame();
@@ -122,9 +122,9 @@ function stop() {
 }
 
 function withoutCamera(reason) {
-  if (!navigator.mediaDevices) return "Browsers open the camera on https or localhost only.";
-  if (reason.name === "NotFoundError") return "There is no camera.";
-  if (reason.name === "NotAllowedError") return "The camera was not allowed.";
+  if (!navigator.mediaDevices) return "Browsers open the camera only on https or localhost.";
+  if (reason.name === "NotFoundError") return "No camera found.";
+  if (reason.name === "NotAllowedError") return "Access to the camera was denied.";
   return `The camera cannot be opened: ${reason.message}`;
 }
 
@@ -165,12 +165,12 @@ function saveMap() {
 
 function save(picture, name) {
   picture.toBlob((blob) => {
-    if (!blob) return fail(`${name}: the browser has no memory for it.`);
+    if (!blob) return fail(`${name}: not enough memory to save it.`);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it late
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // some browsers read it with a delay
   });
 }
 
@@ -179,7 +179,7 @@ function canvas(height, width, of = document.createElement("canvas")) {
   return of.getContext("2d");
 }
 
-/** The size of a bitmap, smaller where it has more than so many pixels. */
+/** The size of a bitmap, reduced to at most `most` pixels. */
 function within({ height, width }, most) {
   const scale = Math.min(1, Math.sqrt(most / (height * width)));
   const side = (length) => Math.max(1, Math.floor(scale * length));
@@ -202,7 +202,7 @@ function showOpacity() {
 element("choose").onclick = () => file.click();
 file.onchange = () => {
   if (file.files.length) open(file.files[0]);
-  file.value = ""; // so that the same file can be chosen again
+  file.value = ""; // allows choosing the same file again
 };
 cameraButton.onclick = () => (camera ? stop() : start());
 element("save-picture").onclick = savePicture;
@@ -211,7 +211,7 @@ opacity.oninput = showOpacity;
 showOpacity();
 
 addEventListener("paste", ({ clipboardData }) =>
-  receive(clipboardData.files, "There is no picture in the clipboard."),
+  receive(clipboardData.files, "There is no picture on the clipboard."),
 );
 addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -223,5 +223,5 @@ addEventListener("dragleave", ({ relatedTarget }) => {
 addEventListener("drop", (event) => {
   event.preventDefault();
   stage.classList.remove("dropping");
-  receive(event.dataTransfer.files, "What was dropped is no file; save it first.");
+  receive(event.dataTransfer.files, "Only files can be dropped; save the picture first.");
 });

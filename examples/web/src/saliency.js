@@ -1,9 +1,9 @@
-// A model of keras-salnet in the browser: an image in, the map of where people look out.
+// Runs a keras-salnet model in the browser: predicts a map of where people look in an image.
 
 import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 import { picture, resize } from "./geometry.js";
 
-const STRIP = 64; // rows of an image that are read at once: a photograph need not fit into a canvas
+const STRIP = 64; // image rows read at once, since a photograph may not fit into a canvas
 
 export class Saliency {
   #model;
@@ -11,19 +11,19 @@ export class Saliency {
   constructor(model) {
     this.#model = model;
     const [, height, width] = model.signatures.serving_default.getInputDetails()[0].shape;
-    Object.assign(this, { height, width }); // of the model's frame
+    Object.assign(this, { height, width }); // input size of the model
   }
 
   /**
    * Load a model.
    *
-   * @param url of a .tflite file, as `keras-salnet export` writes it.
-   * @param runtime the folder of LiteRT's WebAssembly.
-   * @throws Error that says what was missing.
+   * @param url of a .tflite file written by `keras-salnet export`.
+   * @param runtime folder of LiteRT's WebAssembly.
+   * @throws Error that names the missing file.
    */
   static async load(url, runtime) {
     const [bytes] = await Promise.all([download(url), loadLiteRt(runtime).catch(explain(runtime))]);
-    // On the CPU, as GPUs know no models in 8 bits.
+    // On the CPU, because GPUs do not support 8-bit models.
     const model = await loadAndCompile(bytes, { accelerator: "wasm" }).catch(explain(url));
     return new Saliency(model);
   }
@@ -31,8 +31,8 @@ export class Saliency {
   /**
    * Predict where people look.
    *
-   * @param bitmap ImageBitmap; what is transparent is seen over white.
-   * @returns the map in the model's frame, for `levels`.
+   * @param bitmap ImageBitmap; transparent pixels are composited over white.
+   * @returns the map at the model's input size, for `levels`.
    */
   async predict(bitmap) {
     const { height, width } = this;
@@ -47,10 +47,10 @@ export class Saliency {
 }
 
 /**
- * A map as a greyscale picture, 255 where most people look.
+ * A map as a greyscale picture, scaled to a maximum of 255.
  *
- * @param map of `predict`.
- * @param height, width to bring it to: the image's own, or others of its proportions.
+ * @param map returned by `predict`.
+ * @param height, width of the result: the image's size, or another with its aspect ratio.
  * @returns Uint8Array of height * width levels.
  */
 export function levels(map, height, width) {
@@ -60,7 +60,7 @@ export function levels(map, height, width) {
   return Uint8Array.from(values, (value) => (peak > 0 ? Math.round((255 * value) / peak) : 0));
 }
 
-/** An ImageBitmap as `resize` takes it: RGB, the fourth number of each pixel left out. */
+/** An ImageBitmap as input for `resize`: RGB, without the alpha value of each pixel. */
 function pixels(bitmap) {
   const { height, width } = bitmap;
   const canvas = new OffscreenCanvas(width, Math.min(STRIP, height));
@@ -86,7 +86,7 @@ async function download(url) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-// LiteRT rejects with an event where a file is missing, and with a number where C++ threw.
+// LiteRT rejects with an event if a file is missing, and with a number if C++ threw.
 const explain = (what) => (error) => {
   throw new Error(`${what}: ${error?.message ?? "it cannot be loaded"}.`);
 };
