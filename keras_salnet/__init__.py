@@ -1,7 +1,6 @@
-"""Visual saliency in Keras: images in, the map of where people look out.
+"""Visual saliency in Keras: give it an image, get a map of where people look.
 
-The names below are loaded when they are first used: importing this package loads neither Keras nor
-TensorFlow.
+Names load on first use, so importing this package imports neither Keras nor TensorFlow.
 """
 
 import lazy_loader
@@ -21,9 +20,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models",
         "prediction",
         "training",
+        "visualize",
     ],
     submod_attrs={
-        "images": ["visualize"],
         "models": ["load_model"],
         "prediction.predictor": ["Predictor"],
     },
