@@ -51,7 +51,7 @@ def add(commands):
         "--out", type=Path, required=True, metavar="FOLDER", help="folder to make or complete"
     )
     prepare.add_argument(
-        "--size", type=size, default="256", metavar="SIZE", help="network's frame, as 240x320"
+        "--input-size", type=size, default="256", metavar="SIZE", help="network's frame, as 240x320"
     )
     prepare.add_argument(
         "--resize", choices=["stretch", "pad"], default="stretch", help="images into it"
@@ -117,7 +117,7 @@ def _datasets_prepare(arguments):
     out = prepare(
         dataset,
         arguments.out,
-        input_size=arguments.size,
+        input_size=arguments.input_size,
         resize=arguments.resize,
         workers=arguments.workers,
         track=progress(),

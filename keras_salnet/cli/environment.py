@@ -1,4 +1,4 @@
-"""The environment that commands run in: Keras's backend, a quiet terminal, progress bars, inputs."""
+"""The environment of a command: Keras's backend, a quiet terminal, progress bars, its inputs."""
 
 import contextlib
 import importlib

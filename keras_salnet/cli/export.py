@@ -3,23 +3,14 @@
 from importlib import util
 from pathlib import Path
 
+from keras_salnet import formats
 from keras_salnet.cli.arguments import CHECKED_URL, OPTIONAL, SHIPPED_NAMES, add_command
 from keras_salnet.cli.environment import start_keras, without_stderr
-from keras_salnet.formats.versions import version_folder
+from keras_salnet.formats.savedmodel_versions import version_folder
+from keras_salnet.formats.tflite import QUANTIZATIONS
 from keras_salnet.models.presets import SHIPPED
 from keras_salnet.runs import newest_run
 
-_EXPORTS = {  # the format's ending; None of a folder
-    "tflite": ".tflite",
-    "savedmodel": None,
-    "onnx": ".onnx",
-    "openvino": None,
-    "keras": ".keras",
-    "weights": ".weights.h5",
-}
-# The mean CC to Keras that an export must reach, where it is another than this.
-_LEAST_CC = 0.999
-_LEAST_CC_OF = {"dynamic": 0.99, "int8": 0.99}
 _CHECKED_IMAGES = 8
 _MEASURED_IMAGES = 128
 
@@ -40,10 +31,12 @@ def add(commands):
         "the newest run)",
         **OPTIONAL,
     )
-    parser.add_argument("--format", choices=_EXPORTS, default="tflite", help="what to write")
+    parser.add_argument(
+        "--format", choices=sorted(formats.FORMATS), default="tflite", help="what to write"
+    )
     parser.add_argument(
         "--quantize",
-        choices=["none", "fp16", "dynamic", "int8"],
+        choices=QUANTIZATIONS,
         default="none",
         help="of tflite: weights of 16 bits (fp16) or of 8 (dynamic), or weights and activations "
         "of 8 (int8), whose ranges are measured on training images",
@@ -78,14 +71,12 @@ def add(commands):
 def _export(arguments):
     model = vars(arguments).get("model") or str(newest_run().path)
     out = _target(arguments)
-    if arguments.format in ("keras", "weights"):
-        start_keras()
-    elif not util.find_spec("tensorflow"):
+    needs = formats.get(arguments.format).NEEDS
+    if "tensorflow" in needs and not util.find_spec("tensorflow"):
         raise ModuleNotFoundError(
             f"the export as {arguments.format} needs TensorFlow; run it where that is installed."
         )
-    else:
-        start_keras("tensorflow")
+    start_keras("tensorflow" if "tensorflow" in needs else None)
 
     from keras_salnet.files import atomic
     from keras_salnet.models import load_model, mirrored
@@ -95,66 +86,58 @@ def _export(arguments):
         net = in_float32(load_model(model))
         if arguments.mirrored:
             net = mirrored(net)
-    with atomic(out, replace=arguments.force) as draft:
-        if arguments.format == "keras":
-            net.save(draft)
-        elif arguments.format == "weights":
-            net.save_weights(draft)
-        else:
-            with without_stderr():
-                _export_checked(net, model, draft, arguments)
+    with atomic(out, replace=arguments.force) as draft, without_stderr():
+        _write(net, model, draft, arguments)
     print(f"Exported: {out} ({_megabytes(out):.1f} MB)")
 
 
 def _target(arguments):
     """The file or folder to write."""
-    out, ending = arguments.out, _EXPORTS[arguments.format]
+    out, module = arguments.out, formats.get(arguments.format)
     if arguments.quantize != "none" and arguments.format != "tflite":
         raise ValueError("--quantize is for --format tflite.")
     if arguments.mirrored and arguments.format == "weights":
         raise ValueError("--mirrored changes no weights; leave it out with --format weights.")
-    if ending and not out.name.endswith(ending):
-        raise ValueError(f"--out {out}: a file of --format {arguments.format} ends in {ending}.")
+    if module.ENDING and not out.name.endswith(module.ENDING):
+        raise ValueError(
+            f"--out {out}: a file of --format {arguments.format} ends in {module.ENDING}."
+        )
     if arguments.format == "savedmodel":
         out = version_folder(out)
     if out.exists() and not arguments.force:
-        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
-    contents = {"savedmodel": "saved_model.pb", "openvino": "model.xml"}.get(arguments.format)
-    if out.is_dir() and not (contents and (out / contents).is_file()):
-        raise FileExistsError(f"{out}: is a folder of other things; nothing is replaced.")
+        raise FileExistsError(f"{out} already exists; give --force to replace it.")
+    if out.is_dir() and (module.ENDING or module.find(out) is None):
+        raise FileExistsError(f"{out} is a folder with other contents; nothing was replaced.")
     return out
 
 
-def _export_checked(net, model, out, arguments):
-    """Write what another runtime takes, and see that it predicts as Keras does."""
-    from keras_salnet import formats
-    from keras_salnet.data import popout
-    from keras_salnet.formats.savedmodel import write_savedmodel
+def _write(net, model, out, arguments):
+    """Write the format, and check that it predicts as Keras does."""
     from keras_salnet.formats.tflite import representative_images
     from keras_salnet.models.loading import fixed_input_size
-    from keras_salnet.prediction.check import check_export
     from keras_salnet.runs import run_of
 
+    module = formats.get(arguments.format)
     run = None if model in SHIPPED else run_of(model)
-    config = run.config if run else {}
-    resize, name = (
-        (config["recipe"]["resize"], run.path.name) if run else ("stretch", Path(model).stem)
-    )
-    dataset = _dataset_of_export(vars(arguments), config, model)
-    if arguments.format == "savedmodel":
-        write_savedmodel(net, out, resize, name)
-    elif arguments.format == "onnx":
-        formats.export_onnx(net, out, resize, name)
-    elif arguments.format == "openvino":
-        formats.export_openvino(net, out, resize, name)
-    else:
-        images = None
-        if arguments.quantize == "int8":
-            input_size = fixed_input_size(net)
-            images = representative_images(
-                dataset, input_size, resize, _MEASURED_IMAGES, arguments.seed
-            )
-        formats.export_tflite(net, out, arguments.quantize, images, resize, name)
+    config = run.config if run else {"recipe": {"resize": "stretch"}}
+    resize, name = config["recipe"]["resize"], run.path.name if run else Path(model).stem
+    options = {}
+    dataset = _dataset_of_export(vars(arguments), config, model) if module.MIN_CC else None
+    if arguments.format == "tflite":
+        options["quantize"] = arguments.quantize
+    if arguments.quantize == "int8":
+        options["representative"] = representative_images(
+            dataset, fixed_input_size(net), resize, _MEASURED_IMAGES, arguments.seed
+        )
+    module.write(net, out, resize, name, **options)
+    if module.MIN_CC:
+        minimum = module.MIN_CC if module.ENDING != ".tflite" else module.MIN_CC[arguments.quantize]
+        _check(net, out, dataset, resize, minimum)
+
+
+def _check(net, out, dataset, resize, minimum):
+    from keras_salnet.data import popout
+    from keras_salnet.prediction.check import check_export
 
     if dataset is None:
         images = [popout.draw(2, index)[0] for index in range(_CHECKED_IMAGES)]
@@ -162,11 +145,10 @@ def _export_checked(net, model, out, arguments):
         samples = dataset[dataset.held_out]
         count = min(_CHECKED_IMAGES, len(samples))
         images = [samples[i * len(samples) // count].image for i in range(count)]
-    least = _LEAST_CC_OF.get(arguments.quantize, _LEAST_CC)
-    scores = check_export(out, net, images, resize, least)
+    scores = check_export(out, net, images, resize, minimum)
     print(
-        f"Checked: on {len(images)} images of {dataset.name if dataset else 'popout'} it predicts "
-        f"as Keras does, to a mean CC of {sum(scores) / len(scores):.5f} (lowest "
+        f"Checked on {len(images)} images of {dataset.name if dataset else 'popout'}: it predicts "
+        f"as Keras does, with a mean CC of {sum(scores) / len(scores):.5f} (lowest "
         f"{min(scores):.5f})"
     )
 

@@ -18,7 +18,7 @@ from keras_salnet.cli.arguments import (
 )
 from keras_salnet.cli.environment import progress, start_keras
 from keras_salnet.layers.registry import attention_names
-from keras_salnet.models.presets import SHIPPED, shipped_recipe
+from keras_salnet.models.presets import SHIPPED, preset
 from keras_salnet.models.registry import names
 from keras_salnet.runs import RUNS, run_of
 from keras_salnet.training.recipes import (
@@ -344,7 +344,7 @@ def _weighted(data, weights, parser):
 def _trained_as(init):
     """The part of a recipe that a model's weights depend on; nothing for a model of no run."""
     if init in SHIPPED:
-        recipe = vars(shipped_recipe(init))
+        recipe = preset(init)
     else:
         run = run_of(init)
         recipe = run.config["recipe"] if run else {}

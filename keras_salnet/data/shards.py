@@ -67,9 +67,9 @@ class PreparedSample(Sample):
         prepared = self.levels.shape
         if prepared != tuple(input_size) or self.resize != resize:
             raise ValueError(
-                f"{self.shard.path.parent}: was prepared for {_sized(prepared)} by {self.resize}, not "
-                f"for {_sized(input_size)} by {resize}; train at that size, or prepare the dataset for "
-                f"this one: --size {_sized(input_size)} --resize {resize}."
+                f"{self.shard.path.parent}: was prepared for {_sized(prepared)} by {self.resize}, "
+                f"not for {_sized(input_size)} by {resize}; train at that size, or prepare the "
+                f"dataset for this one: --input-size {_sized(input_size)} --resize {resize}."
             )
 
 

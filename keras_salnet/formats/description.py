@@ -1,35 +1,49 @@
-"""What an exported file says of itself: its frame, how images are fitted into it, what it returns.
+"""What the formats share: the description that an export carries, and what loading returns.
 
-It is a JSON text, `KEY` in the metadata of TFLite and ONNX files and in OpenVINO's ``rt_info``, and
-the file `SAVEDMODEL_FILE` in a SavedModel.
+The description is a JSON text: `KEY` in the metadata of TFLite and ONNX files and in OpenVINO's
+``rt_info``, and a file in a SavedModel.
 """
 
 import json
-import mmap
-from pathlib import Path
+from importlib import util
+from typing import NamedTuple
 
 from keras_salnet import __version__
 
 KEY = "keras_salnet"
-# TensorFlow keeps such a folder beside a model for files of other programs.
-SAVEDMODEL_FILE = Path("assets.extra", f"{KEY}.json")
+
+
+class Loaded(NamedTuple):
+    """A model that was read from a file.
+
+    Attributes:
+        infer: function (B, H, W, 3) float32 RGB 0…255 → (B, H, W, 1) maps in [0, 1].
+        input_size: (height, width) that it takes; None for a side that may vary.
+        description: what the file says of itself, from `read`; {} if nothing.
+        batches: whether several images at once cost less than one by one.
+    """
+
+    infer: object
+    input_size: tuple
+    description: dict
+    batches: bool = True
 
 
 def describe(net, resize="stretch", name=None, quantization="none", batch=None):
-    """What a file exported from a model is to say.
+    """Describe a model for the file it is exported to.
 
     Args:
         net: the model.
-        resize: how images are brought into its frame, ``"stretch"`` or ``"pad"``.
+        resize: how images are brought to its input size, ``"stretch"`` or ``"pad"``.
         name: of the trained model; the architecture's by default.
-        quantization: what its numbers are stored as.
+        quantization: how its numbers are stored.
         batch: number of images that it takes at once; None for any.
 
     Returns:
-        Dict of what JSON can hold.
+        The description, as JSON.
     """
     shape = [batch, *net.input_shape[1:]]
-    return {
+    description = {
         "name": name or net.name,
         "description": "Where people look in an image.",
         "keras_salnet": __version__,
@@ -53,33 +67,39 @@ def describe(net, resize="stretch", name=None, quantization="none", batch=None):
             "range": [0, 1],
         },
     }
+    return json.dumps(description)
 
 
-def with_tflite_metadata(code, about):
-    """A TFLite file's bytes with a description of `describe` among its metadata."""
-    from ai_edge_litert.tools import flatbuffer_utils as flatbuffers
+def read(text):
+    """Read a description, in today's names whichever version wrote it.
 
-    model = flatbuffers.ModelT.InitFromObj(flatbuffers.Model.GetRootAs(code))
-    buffer, entry = flatbuffers.BufferT(), flatbuffers.schema_fb.MetadataT()
-    buffer.data = list(json.dumps(about).encode())
-    model.buffers.append(buffer)
-    entry.name, entry.buffer = KEY, len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
-    return bytes(flatbuffers.convert_object_to_bytearray(model))
+    Args:
+        text: JSON of `describe`, as str or bytes.
+
+    Returns:
+        Dict.
+    """
+    description = json.loads(text)
+    for earlier, key in (("fit", "resize"), ("frame", "input_size")):
+        if earlier in description:
+            description[key] = description.pop(earlier)
+    return description
 
 
-def read_tflite_metadata(path):
-    """The description in a ``.tflite`` file; {} where it holds none.
+def require(packages, extra, purpose):
+    """Check that packages are installed.
+
+    Args:
+        packages: their import names.
+        extra: the extra of this package that installs them.
+        purpose: what needs them, as a message begins.
 
     Raises:
-        ValueError: it is damaged.
+        ModuleNotFoundError: one is not.
     """
-    from ai_edge_litert.schema_py_generated import Model
-
-    # Mapped, not read: of a large file only some pages are looked at.
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as code:
-        model = Model.GetRootAs(code)
-        for entry in map(model.Metadata, range(model.MetadataLength())):
-            if entry.Name() == KEY.encode():
-                return json.loads(bytes(model.Buffers(entry.Buffer()).DataAsNumpy()))
-    return {}
+    for package in packages:
+        if util.find_spec(package) is None:
+            raise ModuleNotFoundError(
+                f"{purpose} needs the package {package}, which is not installed: "
+                f"pip install 'keras-salnet[{extra}]'."
+            )

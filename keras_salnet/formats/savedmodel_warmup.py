@@ -14,7 +14,7 @@ WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def write_warmup_requests(folder, input_size):
-    """Write requests to all signatures of a SavedModel of `write_savedmodel`, of an image each.
+    """Write requests to all signatures of a SavedModel of `savedmodel.write`, of an image each.
 
     One image fits whatever batches a server may be set to.
 

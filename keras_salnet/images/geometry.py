@@ -1,7 +1,7 @@
 """How an image of any size lies in the network's frame, and the way back.
 
-One definition (`Placement`), applied here in numpy and OpenCV and in `keras_salnet.data.pipeline` in
-TensorFlow; the tests hold the two equal.
+One definition (`Placement`), applied here in numpy and OpenCV and in `keras_salnet.data.pipeline`
+in TensorFlow; the tests hold the two equal.
 """
 
 from dataclasses import dataclass

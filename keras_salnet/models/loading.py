@@ -86,8 +86,8 @@ def check_input_size(net, input_size):
         answers = False
     if not answers:
         raise ValueError(
-            f"{net.name} takes no frame of {input_size[0]} x {input_size[1]} pixels; multiples of 32 fit "
-            "every model, multiples of 16 most."
+            f"{net.name} does not take {input_size[0]} x {input_size[1]} pixels; multiples of 32 "
+            "fit every model, multiples of 16 most."
         )
 
 

@@ -1,20 +1,16 @@
-"""The models that come with the package, trained.
+"""The trained models that come with the package.
 
-Each is a LiteRT file, which predicts without TensorFlow or Keras. Beside it lies what that file
-does not hold of the Keras model's weights, for fine-tuning and other exports: LiteRT has batch
-normalization folded into convolutions. All other weights are read from the LiteRT file itself, in
-the 8 or 16 bits that it holds them in. Importing this loads no Keras.
+Each is three files in ``keras_salnet/weights``: ``NAME.tflite``, which predicts without TensorFlow
+or Keras; ``NAME.npz``, the Keras model's weights, for fine-tuning and other exports (LiteRT has
+batch normalization folded into its convolutions); and ``NAME.json``, the model that they belong to.
+Importing this module loads no Keras.
 """
 
+import json
 from pathlib import Path
 
-from keras_salnet.training.recipes import RECIPES
-
-# Name → recipe that it was trained by; docs/models has a card of each.
-SHIPPED = {"accurate": "accurate", "fast": "mobilerga"}
+SHIPPED = ("accurate", "fast")
 DEFAULT = "fast"
-# Those whose LiteRT file sees the mirrored image, too (`keras_salnet.models.mirrored`).
-MIRRORED = {"accurate"}
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 
@@ -28,6 +24,21 @@ def litert_file(name):
     return _FOLDER / f"{name}.tflite"
 
 
+def preset(name):
+    """The model that a name stands for.
+
+    Args:
+        name: in `SHIPPED`.
+
+    Returns:
+        Dict: ``model`` and ``model_args`` as for `models.create`, ``input_size`` (height, width),
+        ``resize``, and ``mirrored``: whether the LiteRT file averages over the mirrored image
+        (`models.mirrored`).
+    """
+    preset = json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
+    return preset | {"input_size": tuple(preset["input_size"])}
+
+
 def load_shipped(name):
     """A shipped model for Keras, such as to train it further.
 
@@ -39,50 +50,32 @@ def load_shipped(name):
     """
     import numpy as np
 
-    from keras_salnet.models import create
+    from keras_salnet.models.registry import create
 
-    recipe = shipped_recipe(name)
-    shape = (*recipe.input_size, 3)
-    net = create(recipe.model, input_shape=shape, backbone_weights=None, **recipe.model_args)
-    held = kernels(litert_file(name))
+    about = preset(name)
+    shape = (*about["input_size"], 3)
+    net = create(about["model"], input_shape=shape, backbone_weights=None, **about["model_args"])
     with np.load(_FOLDER / f"{name}.npz") as stored:
         for weight in net.weights:
-            value = stored[weight.path]
-            weight.assign(held[str(value)] if value.dtype.kind == "U" else value)
+            weight.assign(stored[weight.path])
     return net
 
 
-def shipped_recipe(name):
-    """The `Recipe` that a shipped model was trained by.
+def store(net, name):
+    """Put a trained model's weights in the package, in 16 bits.
 
     Args:
+        net: the trained `keras.Model`.
         name: in `SHIPPED`.
     """
-    return RECIPES[SHIPPED[name]]
-
-
-def kernels(path):
-    """The convolution kernels in a LiteRT file.
-
-    Args:
-        path: of the file, with weights in 8 or 16 bits.
-
-    Returns:
-        Dict: name of the tensor → (height, width, channels in, channels out) float32, as Keras lays
-        them out.
-    """
     import numpy as np
-    from ai_edge_litert import schema_py_generated as schema
 
-    types = {schema.TensorType.INT8: np.int8, schema.TensorType.FLOAT16: np.float16}
-    model = schema.Model.GetRootAs(Path(path).read_bytes())
-    graph = model.Subgraphs(0)
-    found = {}
-    for tensor in map(graph.Tensors, range(graph.TensorsLength())):
-        data = model.Buffers(tensor.Buffer())
-        if tensor.Type() in types and tensor.ShapeLength() == 4 and data.DataLength():
-            values = data.DataAsNumpy().view(types[tensor.Type()]).reshape(tensor.ShapeAsNumpy())
-            if tensor.Type() == schema.TensorType.INT8:  # with a scale for each output channel
-                values = values * tensor.Quantization().ScaleAsNumpy().reshape(-1, 1, 1, 1)
-            found[tensor.Name().decode()] = values.astype(np.float32).transpose(1, 2, 3, 0)
-    return found
+    from keras_salnet.files import atomic
+
+    def rounded(value):
+        # Vectors are few, and variances may be too large for 16 bits.
+        return value.astype(np.float16 if value.ndim > 1 else np.float32)
+
+    stored = {weight.path: rounded(np.asarray(weight)) for weight in net.weights}
+    with atomic(_FOLDER / f"{name}.npz") as draft:
+        np.savez_compressed(draft, **stored)

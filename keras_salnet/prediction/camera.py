@@ -31,7 +31,7 @@ def predict_camera(predictor, camera, draw, *, out=None, smoothing=0.0, seconds=
         camera: int, 0 for the first one; or a stream's address or a device's path, as OpenCV takes
             them.
         draw: function (image (H, W, 3) uint8 RGB, saliency (H, W) float32, its maximum 1) →
-            picture (H', W', 3) uint8 RGB of one size, such as `keras_salnet.images.visualize.overlay`.
+            picture (H', W', 3) uint8 RGB of one size, such as `visualize.overlay`.
         out: path of the video to write, as of `predict_video`; None for a window.
         smoothing: seconds, as of `predict_video`.
         seconds: how long; None for no end.

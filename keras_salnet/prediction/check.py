@@ -1,4 +1,4 @@
-"""Whether an exported model still predicts what Keras does."""
+"""Check that an exported model predicts what Keras does."""
 
 import statistics
 
@@ -8,15 +8,15 @@ from keras_salnet.metrics import correlation_coefficient
 from keras_salnet.prediction.predictor import Predictor
 
 
-def check_export(path, net, images, resize="stretch", least=0.999):
-    """Run an exported model beside the Keras model that it was made of.
+def check_export(path, net, images, resize="stretch", minimum=0.999):
+    """Compare an exported model with the Keras model that it was made from.
 
     Args:
-        path: what was exported; whatever `Predictor` loads.
+        path: the exported model, in any format that `Predictor` loads.
         net: the Keras model.
-        images: what `Predictor` predicts for, some.
-        resize: how they are brought into the frame, ``"stretch"`` or ``"pad"``.
-        least: the mean CC between the maps of the two that is good enough.
+        images: some images, as `Predictor` takes them.
+        resize: how they are brought to the input size, ``"stretch"`` or ``"pad"``.
+        minimum: the mean CC that the maps of the two must reach.
 
     Returns:
         List of floats, the CC of each image.
@@ -25,19 +25,19 @@ def check_export(path, net, images, resize="stretch", least=0.999):
         ValueError: they agree less.
     """
     exported = Predictor.load(path)
-    trained = Predictor(net.predict_on_batch, net.input_shape[1:3], resize)
+    trained = Predictor(net, resize=resize)
     scores = [_agreement(exported(image), trained(image)) for image in images]
-    if not statistics.mean(scores) >= least:
+    if not statistics.mean(scores) >= minimum:
         raise ValueError(
-            f"the exported model predicts other maps than Keras: their mean CC is "
+            f"the exported model predicts other maps than Keras: the mean CC is "
             f"{statistics.mean(scores):.4f} on {len(scores)} images (lowest {min(scores):.4f}), "
-            f"and must be {least}."
+            f"and must be at least {minimum}."
         )
     return scores
 
 
 def _agreement(saliency, wanted):
-    # Two maps that are all the same have no correlation.
+    # Constant maps have no correlation.
     if np.allclose(saliency, wanted, atol=1e-4):
         return 1.0
     return correlation_coefficient(saliency, wanted)

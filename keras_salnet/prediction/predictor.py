@@ -1,48 +1,64 @@
 """The user's way in: image → map of where people look, at the image's own size."""
 
-import json
-import os
+import threading
 from pathlib import Path
 
 import numpy as np
 
+from keras_salnet import formats
 from keras_salnet.data.sample import read_image
 from keras_salnet.download import local
-from keras_salnet.formats.description import KEY, SAVEDMODEL_FILE, read_tflite_metadata
-from keras_salnet.formats.versions import versions
 from keras_salnet.images.geometry import Placement
 from keras_salnet.models.presets import DEFAULT, SHIPPED, litert_file
 from keras_salnet.runs import run_of
 
-# Where a model takes any size, the frame has an image's own, as far as memory goes: the longest
-# side at most, and every side a multiple of what the models divide by.
+# The input size of a model that takes any: the image's own, within memory. The longest side at
+# most, and every side a multiple of what the models divide by.
 _LONGEST_SIDE = 512
 _MULTIPLE = 32
 
 
 class Predictor:
-    """Predicts saliency maps with a trained model, whatever it is stored as.
+    """Predicts saliency maps with a trained model, in whatever format it is stored.
 
-    Make one with `Predictor.load`. Its attributes: `name` for tables, `input_size` the (height,
-    width) of the network's frame, with None for a side that follows the image (see `input_size_for`),
-    `resize` how images are brought into it, `config` the settings of the run that the model comes from ({}
-    where unknown), `batches` whether several images at once cost the model less than one by one.
+    It may be used from any number of threads; they share the model one after the other.
+
+    Args:
+        model: `keras.Model` of this package; or a function (B, H, W, 3) float32 RGB 0…255 →
+            (B, H, W, 1) maps, with an `input_size`. `Predictor.load` reads one from a file.
+        input_size: (height, width) that the model takes, with None for a side that follows the
+            image (see `input_size_for`). None: the Keras model's.
+        resize: how images are brought to it, ``"stretch"`` or ``"pad"``.
+        name: for tables; the Keras model's by default.
+        config: settings of the run that the model comes from, if known.
+        batches: whether several images at once cost the model less than one by one.
 
     Example:
         >>> predictor = Predictor.load()
         >>> saliency = predictor(np.zeros((480, 640, 3), np.uint8))
         >>> saliency.shape
         (480, 640)
+
+        A model in memory:
+
+        >>> from keras_salnet import models
+        >>> net = models.MobileRGA(backbone_weights=None, input_shape=(64, 64, 3), max_nodes=16)
+        >>> Predictor(net)(np.zeros((480, 640, 3), np.uint8)).shape
+        (480, 640)
     """
 
     def __init__(
-        self, infer, input_size, resize="stretch", name="model", config=None, batches=True
+        self, model, input_size=None, resize="stretch", name=None, config=None, batches=True
     ):
-        """Wrap a function (B, H, W, 3) float32 RGB 0…255 → (B, H, W, 1) maps."""
-        self._infer = infer
+        if hasattr(model, "predict_on_batch"):
+            loaded = formats.get("keras").in_memory(model, input_size)
+            name, model = name or model.name, loaded.infer
+            input_size = input_size or loaded.input_size
+        self._infer = model
+        self._lock = threading.Lock()
         self.input_size = tuple(input_size)
         self.resize = resize
-        self.name = name
+        self.name = name or "model"
         self.config = config or {}
         self.batches = batches
 
@@ -55,10 +71,10 @@ class Predictor:
                 TensorFlow nor Keras; or a run folder, a ``.keras`` file, an exported SavedModel (or
                 the folder of its versions: the newest is taken), a ``.tflite`` or ``.onnx`` file,
                 or an exported OpenVINO folder; or a file's URL with its checksum, see
-                `keras_salnet.download.fetch`. What lies in a run folder is fitted as that run was,
-                what was exported as its metadata say; anything else is stretched to its frame.
-            input_size: (height, width) of the frame of a ``.keras`` file that takes any size,
-                multiples of what it divides by: 32 fit every model. None: each image's own size,
+                `keras_salnet.download.fetch`. Images are resized as the run or the export's
+                description says; for any other model they are stretched to its input size.
+            input_size: (height, width) for a ``.keras`` file that takes any size, multiples of what
+                the model divides by: multiples of 32 fit every model. None: each image's own size,
                 see `input_size_for`.
 
         Returns:
@@ -67,50 +83,55 @@ class Predictor:
         Raises:
             FileNotFoundError: there is nothing of this name.
             ConnectionError: it cannot be downloaded.
-            ValueError: it is none of the above, or damaged, or takes no frames of `input_size`.
+            ValueError: it is none of the above, or damaged, or does not take `input_size`.
             ModuleNotFoundError: ONNX Runtime or OpenVINO, which the file needs, is not installed.
         """
         shipped = path_or_name in SHIPPED
         path = litert_file(path_or_name) if shipped else local(path_or_name)
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: there is no such model; give {' or '.join(SHIPPED)}, a run folder, a "
-                ".keras file or an exported model. `keras-salnet train` makes the latter."
+                f"{path}: no such model; give {' or '.join(SHIPPED)}, a run folder, a .keras file "
+                "or an exported model; create one with `keras-salnet train`."
             )
-        load = _loader(path, input_size)
+        module, file = formats.find(path)
         try:
-            infer, model_size, about = load()
+            loaded = module.load(file, input_size)
         except ModuleNotFoundError:
             raise
         except Exception as error:  # each runtime raises its own
             raise ValueError(f"{path}: the model cannot be loaded: {error}") from error
-        if input_size is None:
-            input_size = model_size
-        else:
-            _check_input_size(path, input_size, model_size)
+        if input_size is not None:
+            _check_input_size(path, input_size, loaded.input_size)
         run, path = run_of(path), path.resolve()
-        config = run.config if run else {}
+        config, about = {}, loaded.description
         if run:
+            config = run.config
             about = {
                 "name": path.relative_to(run.path.parent).as_posix(),
                 "resize": config["recipe"]["resize"],
             }
-        name, resize = about.get("name", path.name), about.get("resize", "stretch")
-        return cls(infer, input_size, resize, name, config, batches=path.suffix != ".tflite")
+        return cls(
+            loaded.infer,
+            input_size or loaded.input_size,
+            about.get("resize", "stretch"),
+            about.get("name", path.name),
+            config,
+            loaded.batches,
+        )
 
     def input_size_for(self, size):
-        """The frame that an image is brought into.
+        """The input size that an image is brought to.
 
         Args:
             size: (height, width) of the image.
 
         Returns:
-            (height, width): `input_size`; where that is None, the image's own in multiples of 32,
-            in its proportions and with at most 512 pixels on the longest side, so that a large
+            (height, width): `input_size`. Where that is None, the image's own in multiples of 32,
+            with its proportions and at most 512 pixels on the longest side, so that a large
             photograph needs no more memory than a small one.
 
         Example:
-            >>> predictor = Predictor(infer=None, input_size=(None, None))
+            >>> predictor = Predictor(lambda images: images[..., :1], input_size=(None, None))
             >>> predictor.input_size_for((240, 320)), predictor.input_size_for((3648, 5472))
             ((256, 320), (352, 512))
         """
@@ -127,11 +148,11 @@ class Predictor:
             density: return a map that sums to 1 instead of one whose maximum is 1.
 
         Returns:
-            (H, W) float32 of the image's size. A map without any mass is all zeros, as a density
+            (H, W) float32 of the image's size. A map without any mass is all zeros; as a density,
             uniform.
 
         Raises:
-            FileNotFoundError, ValueError: the image cannot be read, or is no (H, W, 3) array of
+            FileNotFoundError, ValueError: the image cannot be read, or is not an (H, W, 3) array of
                 finite numbers.
         """
         return self.batch([image], density)[0]
@@ -140,78 +161,79 @@ class Predictor:
         """Predict for several images in one step, which is faster where the model takes batches.
 
         Args:
-            images: list of what `__call__` takes. They may differ in size, unless the model's frame
-                follows it (`input_size_for`).
-            density: as of `__call__`.
+            images: list of what `__call__` takes. They may differ in size, unless the model's input
+                size follows the image (`input_size_for`).
+            density: as for `__call__`.
 
         Returns:
             List of the maps that `__call__` returns.
 
         Raises:
-            FileNotFoundError, ValueError: as `__call__`; or the images need different frames.
+            FileNotFoundError, ValueError: as `__call__`; or the images need different input sizes.
         """
         if not images:
             return []
-        frames, placements = zip(*map(self.preprocess, images), strict=True)
-        if len({frame.shape for frame in frames}) > 1:
-            raise ValueError("images of a batch must need the same frame; their sizes differ.")
-        maps = self.infer(np.stack(frames))
+        inputs, placements = zip(*map(self.preprocess, images), strict=True)
+        if len({each.shape for each in inputs}) > 1:
+            raise ValueError(
+                "the images of a batch must share one input size, but their sizes differ; predict "
+                "them one by one."
+            )
+        maps = self.infer(np.stack(inputs))
         pairs = zip(maps, placements, strict=True)
         return [postprocess(saliency, placement, density) for saliency, placement in pairs]
 
     # The steps of `batch`, for those who run them in different threads.
 
     def preprocess(self, image):
-        """Bring an image into the model's frame.
+        """Bring an image to the model's input size.
 
         Args:
-            image: as of `__call__`.
+            image: as for `__call__`.
 
         Returns:
-            ((H, W, 3) float32 of the frame's size, the `Placement` that leads back from it).
+            ((H, W, 3) float32 of the input size, the `Placement` that leads back from it).
 
         Raises:
             FileNotFoundError, ValueError: as `__call__`.
         """
-        read = isinstance(image, (str, Path, bytes))
-        image = read_image(image) if read else _check_image(image)
+        is_file = isinstance(image, (str, Path, bytes))
+        image = read_image(image) if is_file else _check_image(image)
         size = image.shape[:2]
         placement = Placement(size, self.input_size_for(size), self.resize)
         return placement.image(image), placement
 
-    def infer(self, frames):
-        """What the model itself answers; in one thread at a time.
+    def infer(self, inputs):
+        """Run the model itself.
 
         Args:
-            frames: (B, H, W, 3) float32 RGB, 0…255, of the frame's size.
+            inputs: (B, H, W, 3) float32 RGB, 0…255, of the input size.
 
         Returns:
-            (B, H, W) float32 maps in [0, 1], of the frame's size.
+            (B, H, W) float32 maps in [0, 1], of the input size.
 
         Raises:
             ValueError: the model answers with NaN or infinity.
         """
-        maps = np.asarray(self._infer(frames), np.float32)[..., 0]
+        with self._lock:  # LiteRT and OpenVINO answer wrongly when two threads run one model
+            maps = np.asarray(self._infer(inputs), np.float32)[..., 0]
         if not np.isfinite(maps).all():
             raise ValueError(f"{self.name}: the model answers with NaN or infinity.")
         return maps
 
 
 def postprocess(saliency, placement, density=False):
-    """A map of the frame as a map of the image.
+    """Bring a map back to the image.
 
     Args:
-        saliency: (H, W) float32, of `Predictor.infer`.
-        placement: of `Predictor.preprocess`.
-        density: as of `Predictor.__call__`.
+        saliency: (H, W) float32, from `Predictor.infer`.
+        placement: from `Predictor.preprocess`.
+        density: as for `Predictor.__call__`.
 
     Returns:
-        (h, w) float32, as of `Predictor.__call__`.
+        (h, w) float32, as from `Predictor.__call__`.
     """
-    return _scaled(placement.undo(saliency), density)
-
-
-def _scaled(saliency, density):
+    saliency = placement.undo(saliency)
     total = saliency.sum(dtype=np.float64) if density else saliency.max()
     if total > 0:
         return (saliency / total).astype(np.float32)
@@ -236,115 +258,6 @@ def _check_input_size(path, input_size, model_size):
         if own is not None and side != own:
             height, width = ("any" if own is None else own for own in model_size)
             raise ValueError(
-                f"{path}: takes frames of {height} x {width}, not of {input_size[0]} x "
-                f"{input_size[1]}; leave the input size out."
+                f"{path}: the model takes {height} x {width} pixels, not {input_size[0]} x "
+                f"{input_size[1]}; leave out the input size."
             )
-
-
-def _loader(path, input_size):
-    """The function () → (infer, input_size, what it says of itself) for what lies at `path`."""
-    if path.is_dir():
-        for folder in (path, *versions(path)):
-            if (folder / "saved_model.pb").is_file():
-                return lambda: _load_savedmodel(folder)
-        if (path / "model.keras").is_file():
-            return lambda: _load_keras(path / "model.keras", input_size)
-        if (path / "model.xml").is_file():
-            return lambda: _load_openvino(path / "model.xml")
-        if (path / "config.json").is_file():
-            raise ValueError(
-                f"{path}: this run is not finished; go on with: keras-salnet train --resume {path}"
-            )
-    elif path.suffix == ".keras":
-        return lambda: _load_keras(path, input_size)
-    elif path.suffix == ".tflite":
-        return lambda: _load_tflite(path)
-    elif path.suffix == ".onnx":
-        return lambda: _load_onnx(path)
-    raise ValueError(
-        f"{path}: neither a run folder, a .keras file, a SavedModel, a .tflite or .onnx file nor "
-        "an OpenVINO folder."
-    )
-
-
-def _load_keras(path, input_size):
-    from keras_salnet.models.loading import check_input_size, load_model
-
-    model = load_model(path)
-    if None in model.input_shape[1:3]:
-        if input_size is None:
-            model.jit_compile = False  # XLA would compile for each size anew
-        else:
-            check_input_size(model, input_size)
-    return model.predict_on_batch, model.input_shape[1:3], {}
-
-
-def _load_savedmodel(path):
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(str(path))
-    spec = loaded.signatures["serving_default"].structured_input_signature[1]["image"]
-
-    def infer(images):
-        # Through `loaded`: a signature alone does not keep its weights alive.
-        return loaded.signatures["serving_default"](image=tf.constant(images))["saliency"]
-
-    about = path / SAVEDMODEL_FILE
-    about = json.loads(about.read_text("utf-8")) if about.is_file() else {}
-    return infer, spec.shape[1:3], about
-
-
-def _load_tflite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-    interpreter.allocate_tensors()  # else the first image would wait for it
-    run = interpreter.get_signature_runner("serving_default")
-    shape = run.get_input_details()["image"]["shape"]
-
-    def infer(images):  # one by one: the file is of batches of 1
-        return np.concatenate([run(image=image[None])["saliency"] for image in images])
-
-    return infer, tuple(int(n) for n in shape[1:3]), read_tflite_metadata(path)
-
-
-def _load_onnx(path):
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise _lacks(path, "onnxruntime", "onnx") from None
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (image,) = session.get_inputs()
-
-    def infer(images):
-        return session.run(["saliency"], {"image": images})[0]
-
-    about = json.loads(session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
-    return infer, image.shape[1:3], about
-
-
-def _load_openvino(path):
-    try:
-        import openvino
-    except ModuleNotFoundError:
-        raise _lacks(path, "openvino", "openvino") from None
-
-    model = openvino.Core().read_model(path)
-    about = json.loads(model.get_rt_info(KEY).value) if model.has_rt_info(KEY) else {}
-    # Some processors would compute in 16 bits.
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.compile_model(model, "CPU", exact)
-
-    def infer(images):
-        return compiled(images)["saliency"]
-
-    _, height, width, _ = model.input("image").partial_shape
-    return infer, (height.get_length(), width.get_length()), about
-
-
-def _lacks(path, package, extra):
-    return ModuleNotFoundError(
-        f"{path}: needs the package {package}, which is not installed: "
-        f"pip install 'keras-salnet[{extra}]'."
-    )

@@ -95,8 +95,8 @@ class Service:
             encoded: bytes.
 
         Returns:
-            ((H, W) float32 map of the frame, as of `Predictor.infer`, and the `Placement` that leads
-            back to the image).
+            ((H, W) float32 map of the input size, from `Predictor.infer`, and the `Placement` that
+            leads back to the image).
 
         Raises:
             HTTPException: 413 or 422, see `check_image`.

@@ -202,8 +202,8 @@ def test_tensorflow_reads_the_records(prepared):
 def test_another_frame_or_fit_is_refused(folder):
     dataset = load_dataset(folder)
     for input_size, resize, remedy in (
-        ((32, 24), "stretch", "--size 32x24 --resize stretch"),
-        (FRAME, "pad", "--size 24x32 --resize pad"),
+        ((32, 24), "stretch", "--input-size 32x24 --resize stretch"),
+        (FRAME, "pad", "--input-size 24x32 --resize pad"),
     ):
         for module in (pipeline, pydataset):
             with pytest.raises(ValueError, match="was prepared for 24x32 by stretch") as error:
@@ -316,7 +316,8 @@ def slowly(samples, description):
 if __name__ == "__main__":
     preparation._RECORDS = 4
     dataset = load_dataset(sys.argv[1])
-    preparation.prepare(dataset, sys.argv[2], input_size=(16, 24), resize="pad", workers=2, track=slowly)
+    size = {"input_size": (16, 24), "resize": "pad"}
+    preparation.prepare(dataset, sys.argv[2], **size, workers=2, track=slowly)
 """
 
 
@@ -374,7 +375,7 @@ def test_the_command_and_training_on_what_it_leaves(write_folders, tmp_path, cap
     caplog.set_level("INFO", "keras_salnet")  # so that the command's own setting ends with the test
     data = write_folders(tmp_path / "data", {"train": "abc", "val": "d"}, size=(60, 80))
     out = tmp_path / "prepared"
-    command = ["datasets", "prepare", str(data), "--out", str(out), "--size", "64"]
+    command = ["datasets", "prepare", str(data), "--out", str(out), "--input-size", "64"]
     assert cli.main([*command, "--workers", "1"]) == 0
     assert f"train --data {out}" in capsys.readouterr().out
     dataset = load_dataset(out)

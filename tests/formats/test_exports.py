@@ -22,8 +22,9 @@ from keras_salnet.formats import (
     export_openvino,
     export_savedmodel,
     export_tflite,
+    tflite,
 )
-from keras_salnet.formats.description import describe, read_tflite_metadata
+from keras_salnet.formats.description import describe
 from keras_salnet.formats.tflite import representative_images
 from keras_salnet.prediction.check import check_export
 
@@ -114,8 +115,8 @@ def test_int8_computes_in_it_between_its_ends(files):
 
 @pytest.mark.parametrize("quantize", SIZES)
 def test_tflite_says_what_it_is(files, net, quantize):
-    said = read_tflite_metadata(files[quantize])
-    assert said == describe(net, "pad", "low", quantize, batch=1)
+    said = tflite.load(files[quantize]).description
+    assert said == json.loads(describe(net, "pad", "low", quantize, batch=1))
     assert said["input"]["shape"] == [1, *FRAME, 3]
     predictor = Predictor.load(files[quantize])
     assert (predictor.name, predictor.resize, predictor.input_size) == ("low", "pad", FRAME)
@@ -133,7 +134,7 @@ def test_a_tflite_file_of_a_run_is_fitted_as_the_run(files, tmp_path):
 def test_a_tflite_file_of_others_is_named_as_it_is(files, tmp_path):
     path = tmp_path / "other.tflite"
     path.write_bytes(files["none"].read_bytes().replace(b"keras_salnet\0", b"other_salnet\0"))
-    assert read_tflite_metadata(path) == {}
+    assert tflite.load(path).description == {}
     predictor = Predictor.load(path)
     assert (predictor.name, predictor.resize) == ("other.tflite", "stretch")
 
@@ -158,14 +159,14 @@ def test_int8_of_attention_predicts_the_same(displays, tmp_path):
     net = small(input_shape=(128, 128, 3), num_rga=1)
     images = representative_images(load_dataset(displays), (128, 128))
     export_tflite(net, tmp_path / "model.tflite", "int8", images)
-    check_export(tmp_path / "model.tflite", net, images, least=0.99)
+    check_export(tmp_path / "model.tflite", net, images, minimum=0.99)
 
 
 @pytest.mark.slow
 def test_dynamic_of_a_deep_model_predicts_the_same(tmp_path):
     net = small(input_shape=(112, 128, 3), num_rga=3)
     export_tflite(net, tmp_path / "model.tflite", "dynamic")
-    check_export(tmp_path / "model.tflite", net, textures(112, 128), least=0.99)
+    check_export(tmp_path / "model.tflite", net, textures(112, 128), minimum=0.99)
 
 
 def test_mixed_precision_is_exported_as_float32(tmp_path):
@@ -175,7 +176,7 @@ def test_mixed_precision_is_exported_as_float32(tmp_path):
     finally:
         keras.config.set_dtype_policy("float32")
     export_tflite(net, tmp_path / "model.tflite")
-    check_export(tmp_path / "model.tflite", net, textures(32, 32), least=0.98)
+    check_export(tmp_path / "model.tflite", net, textures(32, 32), minimum=0.98)
 
 
 def test_a_model_of_any_size_is_refused(tmp_path):
@@ -252,7 +253,7 @@ def test_another_model_does_not_pass(files, net):
     images = textures(*FRAME)
     assert min(check_export(files["none"], net, images, "pad")) > 0.99999
     other = small(filters=8)
-    with pytest.raises(ValueError, match=r"predicts other maps than Keras.* must be 0\.999"):
+    with pytest.raises(ValueError, match=r"predicts other maps than Keras.* must be at least 0\.999"):
         check_export(files["none"], other, images, "pad")
 
 
@@ -288,7 +289,7 @@ def test_int8_takes_its_images_from_the_data(saved, displays, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "on 3 images of displays" in captured.out
     assert captured.err == ""
-    assert read_tflite_metadata(out)["quantization"] == "int8"
+    assert tflite.load(out).description["quantization"] == "int8"
     assert Predictor.load(out).name == "low"
 
 
@@ -297,11 +298,11 @@ def converted(files, monkeypatch):
     """Instead of any conversion, the float32 file of `net`: list of what was asked for."""
     calls = []
 
-    def export_tflite(net, path, quantize, *arguments):
-        calls.append((quantize, *arguments))
+    def write(net, path, resize, name, quantize, representative=None):
+        calls.append((quantize, representative, resize, name))
         shutil.copy(files["none"], path)
 
-    monkeypatch.setattr("keras_salnet.formats.export_tflite", export_tflite)
+    monkeypatch.setattr(tflite, "write", write)
     return calls
 
 
@@ -369,8 +370,8 @@ def test_keras_s_own_formats(saved, net, tmp_path):
         ("model", [], "ends in .tflite"),
         ("model.keras", ["--format", "weights"], "ends in .weights.h5"),
         ("model.onnx", ["--format", "onnx", "--quantize", "int8"], "--quantize is for"),
-        ("model.tflite", [], "is there already"),
-        ("folder", ["--format", "openvino", "--force"], "folder of other things"),
+        ("model.tflite", [], "already exists"),
+        ("folder", ["--format", "openvino", "--force"], "folder with other contents"),
     ],
 )
 def test_bad_targets_are_refused(saved, tmp_path, capsys, name, arguments, told):

@@ -246,7 +246,7 @@ def test_an_export_says_what_it_is(version, net, images, photos):
     assert (predictor.name, predictor.resize, predictor.input_size) == ("small", FIT, FRAME)
     assert min(check_export(version, net, [read_image(path) for path in photos], FIT)) > 0.99999
     about = json.loads((version / "assets.extra" / "keras_salnet.json").read_text())
-    assert about == describe(net, FIT, "small")
+    assert about == json.loads(describe(net, FIT, "small"))
 
 
 def test_warmup_requests_run_through_all_signatures(version, signatures):

@@ -125,7 +125,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         with pytest.raises(ValueError, match=name):
             Predictor.load(tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="neither a run folder"):
+    with pytest.raises(ValueError, match="not a model; expected one of: a SavedModel folder"):
         Predictor.load(tmp_path / "folder")
     (tmp_path / "folder" / "config.json").write_text(json.dumps({"recipe": {"resize": "pad"}}))
     with pytest.raises(ValueError, match="not finished"):
@@ -209,13 +209,13 @@ def test_a_free_model_is_loaded(free, asked, input_size):
 def test_input_sizes_that_do_not_fit_are_refused(free, tmp_path):
     _, path = free
     for size in ((100, 128), (128, 0), (-16, 32)):
-        with pytest.raises(ValueError, match=f"no frame of {size[0]} x {size[1]} .* multiples of"):
+        with pytest.raises(ValueError, match=f"not take {size[0]} x {size[1]} .* multiples of"):
             Predictor.load(path, size)
     path = tmp_path / "model.keras"
     images = keras.Input((128, 144, 3))
     keras.Model(images, keras.layers.Conv2D(1, 3, padding="same")(images)).save(path)
     assert Predictor.load(path, (128, 144)).input_size == (128, 144)
-    with pytest.raises(ValueError, match=r"model\.keras: takes frames of 128 x 144, not of 128 x"):
+    with pytest.raises(ValueError, match=r"model\.keras: the model takes 128 x 144 pixels, not 128 x"):
         Predictor.load(path, (128, 128))
 
 
@@ -233,7 +233,7 @@ def test_the_commands_take_a_free_model(free, displays, tmp_path, capsys):
         np.testing.assert_allclose(saliency, mapped(net, pixels, input_size), atol=1e-3)
     assert (tmp_path / "test_0000_attention.png").stat().st_size > 0
     assert main(["predict", str(image), *model, "--input-size", "100"]) == 1
-    assert "no frame of 100 x 100 pixels; multiples of 32" in capsys.readouterr().err
+    assert "does not take 100 x 100 pixels; multiples of 32" in capsys.readouterr().err
 
     scores = tmp_path / "scores.csv"
     command = ["evaluate", str(path), "--data", str(displays), "--csv", str(scores)]

@@ -80,7 +80,7 @@ def test_what_is_wrong_is_told_in_one_line(capsys, monkeypatch):
         port = str(other.getsockname()[1])
         assert f"--port {port}: Address already in use" in told("--port", port)
     assert "--host 256.1.1.1 --port 0: " in told("--host", "256.1.1.1", "--port", "0")
-    assert "nowhere.tflite: there is no such model" in told(
+    assert "nowhere.tflite: no such model" in told(
         "--model", "nowhere.tflite", "--port", "0"
     )
     util = cli.serve.util

@@ -7,8 +7,8 @@ import pytest
 
 from keras_salnet.cli import main
 from keras_salnet.formats import export_savedmodel, savedmodel
-from keras_salnet.formats.versions import version_folder, versions
-from keras_salnet.models import create
+from keras_salnet.formats.savedmodel_versions import version_folder, versions
+from keras_salnet.models import create, loading
 
 
 def names(folder):
@@ -25,8 +25,8 @@ def written(monkeypatch):
         (folder / "saved_model.pb").write_text(str(net))
         beside.append(names(folder.parent))
 
-    monkeypatch.setattr(savedmodel, "write_savedmodel", write_savedmodel)
-    monkeypatch.setattr(savedmodel, "fixed_input_size", lambda net: None)
+    monkeypatch.setattr(savedmodel, "write", write_savedmodel)
+    monkeypatch.setattr(loading, "fixed_input_size", lambda net: None)
     return beside
 
 
@@ -60,15 +60,15 @@ def test_a_named_version_is_replaced(written, tmp_path):
 
 
 def test_a_version_of_another_export_is_not_overwritten(written, tmp_path, monkeypatch):
-    write = savedmodel.write_savedmodel
+    write = savedmodel.write
 
     def write_late(net, folder, resize, name):
         write(net, folder, resize, name)
-        monkeypatch.setattr(savedmodel, "write_savedmodel", write)
+        monkeypatch.setattr(savedmodel, "write", write)
         if net == "slow":
             export_savedmodel("quick", tmp_path)
 
-    monkeypatch.setattr(savedmodel, "write_savedmodel", write_late)
+    monkeypatch.setattr(savedmodel, "write", write_late)
     with pytest.raises(OSError, match="1"):
         export_savedmodel("slow", tmp_path)
     assert names(tmp_path) == ["1"]
@@ -96,14 +96,14 @@ def test_the_command_makes_versions(tmp_path, capsys, monkeypatch):
     assert export(base) == 0
     assert f"Exported: {base / '1'}" in capsys.readouterr().out
     monkeypatch.setattr(  # once is enough
-        savedmodel, "write_savedmodel", lambda net, out, *about: shutil.copytree(base / "1", out)
+        savedmodel, "write", lambda net, out, *about: shutil.copytree(base / "1", out)
     )
     assert export(base) == 0
     assert export(base / "7") == 0
     assert names(base) == ["1", "2", "7"]
     capsys.readouterr()
     assert export(base / "2") == 1
-    assert f"{base / '2'}: is there already; give --force" in capsys.readouterr().err
+    assert f"{base / '2'} already exists; give --force" in capsys.readouterr().err
     before = (base / "2").stat().st_ino
     assert export(base / "2", "--force") == 0
     assert (base / "2").stat().st_ino != before
