@@ -36,7 +36,10 @@ _POSITIVE = (0, math.inf)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a training run learns, except its data and its seed."""
+    """Everything that decides what a training run learns, except its data and its seed.
+
+    Each field but the first is an option of ``keras-salnet train``, where 'none' stands for None.
+    """
 
     model: str = field(default="vggrga", metadata={"help": "name in `keras_salnet.models.names()`"})
     model_args: dict = field(
