@@ -47,10 +47,8 @@ class Run:
         """
         try:
             config = json.loads(self.config_file.read_text("utf-8"))
-            recipe = config["recipe"]
-            if "fit" in recipe:  # until 0.1
-                recipe["resize"] = recipe.pop("fit")
-            recipe["resize"]
+            _upgrade(config["recipe"])
+            config["recipe"]["resize"]
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"{self.path} is not a run folder (no {self.config_file.name})."
@@ -58,6 +56,16 @@ class Run:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.config_file}: not the settings of a run: {error!r}") from error
         return config
+
+
+def _upgrade(recipe):
+    """Bring a recipe of an earlier version to today's fields, in place."""
+    if "fit" in recipe:
+        recipe["resize"] = recipe.pop("fit")
+    if "kl" in recipe:
+        weights = {name: recipe.pop(name) for name in ("kl", "cc", "sim")}
+        of_loss = {"saliency": weights, "edge_hold": {"alpha": recipe.pop("alpha")}}
+        recipe["loss_args"] = of_loss.get(recipe["loss"], {})
 
 
 def run_of(path):

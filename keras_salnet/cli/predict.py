@@ -4,7 +4,7 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, seconds, size
+from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, pick, seconds, size
 from keras_salnet.cli.environment import load_predictor, progress, start_keras
 from keras_salnet.models.presets import DEFAULT
 
@@ -126,8 +126,8 @@ def _predict(arguments):
     if bool(arguments.inputs) == ("camera" in given):
         arguments.parser.error("name images, videos or folders, or give --camera")
 
-    predictor = load_predictor(arguments.model, **among(given, "input_size"))
-    drawing = among(given, "colormap", "threshold")
+    predictor = load_predictor(arguments.model, **pick(given, "input_size"))
+    drawing = pick(given, "colormap", "threshold")
     if "camera" in given:
         _predict_camera(given, predictor, drawing)
         return

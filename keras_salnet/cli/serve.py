@@ -3,7 +3,7 @@
 import argparse
 from importlib import util
 
-from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, among, positive, seconds
+from keras_salnet.cli.arguments import MODEL_HELP, OPTIONAL, add_command, pick, positive, seconds
 from keras_salnet.cli.environment import load_predictor
 from keras_salnet.models.presets import DEFAULT
 
@@ -70,10 +70,10 @@ def _serve(arguments):
     from keras_salnet.serving.server import listen, run, url
 
     given = vars(arguments)
-    limits = Limits(**among(given, "max_bytes", "max_pixels", "max_queue", "timeout"))
+    limits = Limits(**pick(given, "max_bytes", "max_pixels", "max_queue", "timeout"))
     with listen(arguments.host, arguments.port) as bound:
         predictor = load_predictor(arguments.model)
-        app = create_app(predictor, limits, **among(given, "batch_size", "cors", "name"))
+        app = create_app(predictor, limits, **pick(given, "batch_size", "cors", "name"))
         run(
             app, bound, lambda: print(f"{app.state.name} at {url(bound)} (Ctrl-C ends)", flush=True)
         )

@@ -5,6 +5,7 @@ import difflib
 import os
 import tomllib
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from keras_salnet.data import popout, readers
@@ -69,6 +70,18 @@ class Dataset:
         return next(
             split for split in ("test", "val", *reversed(self.splits)) if split in self.splits
         )
+
+    def fingerprint(self, split):
+        """Identifies the images of a split and their order, to see whether they have changed.
+
+        Args:
+            split: its name.
+
+        Returns:
+            Dict: ``"images"``, their number, and ``"names"``, a SHA-256 of their names in hex.
+        """
+        names = "\n".join(sample.name for sample in self[split])
+        return {"images": len(self[split]), "names": sha256(names.encode()).hexdigest()}
 
     def replace(self, splits):
         """A copy with other splits."""

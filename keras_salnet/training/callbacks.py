@@ -1,4 +1,4 @@
-"""What happens beside `fit` that Keras's own callbacks do not do."""
+"""Callbacks of training that Keras does not have."""
 
 import io
 import json
@@ -12,9 +12,9 @@ from keras_salnet.files import atomic
 
 
 class _Memory(io.BytesIO):
-    """A file in memory, of a name that Keras takes.
+    """A file in memory, with a name that Keras accepts.
 
-    On a full disk HDF5 would write to the terminal itself, and may crash the process.
+    On a full disk, HDF5 itself would print to the terminal, and may crash the process.
     """
 
     def __str__(self):
@@ -24,12 +24,13 @@ class _Memory(io.BytesIO):
 class BestWeights(keras.callbacks.Callback):
     """Write a model's weights whenever the validation loss is the best so far.
 
-    Not Keras's ModelCheckpoint: that would save the graph around the model, and its optimizer.
+    `keras.callbacks.ModelCheckpoint` would save the training graph around the model, and does not
+    replace its file atomically.
 
     Args:
         net: the model inside the training graph.
-        path: the ``.weights.h5`` file, replaced atomically.
-        devices: as of `training.strategy.start`; only the chief writes.
+        path: the ``.weights.h5`` file.
+        devices: as returned by `training.strategy.start`; only the chief writes.
     """
 
     def __init__(self, net, path, devices):
@@ -51,13 +52,14 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Raise FloatingPointError at the batch whose loss is not finite, and say which that is.
+    """Raise FloatingPointError at the first batch whose loss is not finite, and name its images.
 
-    Keras's TerminateOnNaN says neither, and lets the epoch's other callbacks go on.
+    `keras.callbacks.TerminateOnNaN` knows neither the epoch nor the images, and does not look at
+    the validation loss.
 
     Args:
-        images: function (epoch, batch) → names of the images in it.
-        best: `BestWeights`, to say what is kept.
+        images: function (epoch, batch) → names of the images in the batch.
+        best: `BestWeights`, to name the weights that are kept.
     """
 
     def __init__(self, images, best):
@@ -79,9 +81,9 @@ class StopAtNaN(keras.callbacks.Callback):
 
     def _stop(self, what, where):
         if self.best.path.exists():
-            kept = f"The best weights before are in {self.best.path}."
+            kept = f"The best weights so far are in {self.best.path}."
         else:
-            kept = "No weights are kept: no epoch was finished."
+            kept = "No weights were kept: no epoch was finished."
         raise FloatingPointError(
             f"the {what} became NaN or infinite {where}. {kept} Try a smaller --learning-rate, "
             "--clip-norm, or no --mixed-precision."
@@ -89,9 +91,9 @@ class StopAtNaN(keras.callbacks.Callback):
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Stop training, at a batch, when it has taken so long.
+    """Stop training at the first batch that ends after a time limit.
 
-    Its `spent` are the seconds so far, those of earlier processes included that worked on the run.
+    Its `spent` counts the seconds so far, including those of earlier processes of the run.
 
     Args:
         seconds: number above 0.
@@ -114,18 +116,22 @@ class TimeLimit(keras.callbacks.Callback):
 
 
 class ResumeRecord(keras.callbacks.Callback):
-    """Keep on disk what it takes to go on after the process is killed.
+    """Keep on disk what is needed to resume after the process is killed.
 
-    One file, replaced atomically when an epoch begins: the weights and the optimizer, and in an
-    attribute that epoch and what other callbacks remember. It comes last among the callbacks, when
-    they have written all of the epoch before, and SwapEMAWeights has put the weights back.
+    A single file, replaced atomically at the beginning of each epoch: the weights and the
+    optimizer, and in an attribute the epoch and the state of other callbacks.
+    `keras.callbacks.BackupAndRestore` keeps no state of other callbacks and writes two files in
+    place, which a kill between them leaves unusable.
 
-    Its `epoch` is the first that is not done, by the file that is there; 0 without one.
+    It must be the last callback: then the others have written everything about the epoch before,
+    and `keras.callbacks.SwapEMAWeights` has put the weights back.
+
+    Its `epoch` is the first one that the file says is not done, or 0 without a file.
 
     Args:
         path: the ``.weights.h5`` file.
-        remembered: callback → names of its attributes that are kept.
-        devices: as of `training.strategy.start`; only the chief writes.
+        remembered: callback → names of the attributes to keep.
+        devices: as returned by `training.strategy.start`; only the chief writes.
     """
 
     def __init__(self, path, remembered, devices):
@@ -140,15 +146,15 @@ class ResumeRecord(keras.callbacks.Callback):
                     self.epoch, self._values = json.loads(file.attrs["state"])
             except (OSError, KeyError, ValueError) as error:
                 raise ValueError(
-                    f"{path}: damaged ({error}); remove it to start the run from its beginning."
+                    f"{path}: damaged ({error}); remove it to restart the run from its beginning."
                 ) from error
 
     def restore(self, graph):
-        """Give a compiled graph, its optimizer built, their state back."""
+        """Load the state of a compiled graph and its built optimizer."""
         graph.load_weights(self.path)
 
     def write(self, graph, epoch):
-        """Put the file in place. `epoch` is the first that is not done."""
+        """Write the file. `epoch` is the first one that is not done."""
         values = [
             {name: getattr(callback, name) for name in names}
             for callback, names in self.remembered.items()
@@ -164,7 +170,7 @@ class ResumeRecord(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_begin(self, logs=None):
-        # Not earlier: Keras's callbacks begin by forgetting.
+        # Not earlier: Keras's callbacks reset their state here.
         for callback, values in zip(self.remembered, self._values, strict=False):
             vars(callback).update(values)
         self._values = []

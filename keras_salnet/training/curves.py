@@ -1,4 +1,4 @@
-"""The training curves as a picture."""
+"""Training curves."""
 
 import csv
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 from keras_salnet.files import atomic
 
 _TITLES = {
-    **{"loss": "Loss", "kl": "KL (less is better)", "cc": "CC", "sim": "SIM"},
-    **{"mae": "MAE (less is better)", "f": "F-measure"},
+    **{"loss": "Loss", "kl": "KL (lower is better)", "cc": "CC", "sim": "SIM"},
+    **{"mae": "MAE (lower is better)", "f": "F-measure"},
 }
 
 
 def plot_curves(history, path):
-    """Draw the loss and the metrics of a run, training against validation.
+    """Draw the loss and metrics of a run, for training and validation.
 
     Args:
         history: the run's ``history.csv``.

@@ -1,4 +1,4 @@
-"""The functional graph that is trained around a model."""
+"""The functional graph around a model that training fits."""
 
 import keras
 
@@ -8,8 +8,8 @@ from keras_salnet.data.augmentation import WARP_SIZE, Augment
 class TrainingModel(keras.Model):
     """A functional model whose targets are among its outputs.
 
-    Augmentation moves image and map together, so the map to learn only exists inside the graph. It
-    comes out beside the prediction, and these two hooks, which every backend's `fit` calls, hand
+    Augmentation moves image and map together, so the target map exists only inside the graph. It is
+    an output next to the prediction. The two hooks below, which `fit` calls on every backend, pass
     both to the compiled loss and metrics. The train step is Keras's own.
     """
 
@@ -30,8 +30,8 @@ def training_graph(net, augment=True):
         augment: False leaves `Augment` out.
 
     Returns:
-        `TrainingModel`, to compile and fit on the batches of `keras_salnet.data`; it shares its
-        weights with `net`.
+        `TrainingModel` to compile and fit on the batches of `keras_salnet.data`. It shares the
+        weights of `net`.
     """
     _, height, width, _ = net.input_shape
     inputs = {

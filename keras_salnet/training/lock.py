@@ -1,4 +1,4 @@
-"""One process at a time trains a run."""
+"""A lock, so that only one process at a time trains a run."""
 
 import contextlib
 
@@ -9,12 +9,12 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def locked(run):
-    """Hold a run folder for this process alone.
+    """Lock a run folder for this process.
 
-    The operating system holds the lock: it ends with the process, however that ends.
+    The operating system holds the lock, so it ends with the process, whatever the reason.
 
     Args:
-        run: Path of the folder, which exists.
+        run: Path of an existing folder.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -24,12 +24,12 @@ def locked(run):
         lock.acquire()
     except filelock.Timeout:
         raise BlockingIOError(
-            f"{run}: another process is training this run; wait for its end, or stop it."
+            f"{run}: another process is training this run; wait for it, or stop it."
         ) from None
     try:
         yield
     finally:
-        # While it is held: a process that opened the file before finds that it is no longer there.
-        with contextlib.suppress(PermissionError):  # Windows removes it by the release
+        # Before the release: a process that has opened the file already sees that it is gone.
+        with contextlib.suppress(PermissionError):  # Windows removes it at the release
             (run / LOCK).unlink(missing_ok=True)
         lock.release()

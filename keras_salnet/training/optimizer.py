@@ -1,6 +1,34 @@
-"""Keras's optimizers with another learning rate for some of the variables."""
+"""The optimizer of a recipe, and optimizers with a second learning rate."""
 
 import keras
+
+
+def build_optimizer(recipe, rate, encoder):
+    """The optimizer of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        rate: learning rate, a number or a schedule.
+        encoder: layers whose learning rate is multiplied by the recipe's `encoder_rate`.
+
+    Returns:
+        `keras.optimizers.Optimizer`.
+    """
+    options = {
+        "weight_decay": recipe.weight_decay or None,
+        "global_clipnorm": recipe.clip_norm,
+        "gradient_accumulation_steps": recipe.accumulate if recipe.accumulate > 1 else None,
+        "use_ema": recipe.ema is not None,
+        "ema_momentum": recipe.ema,
+    }
+    plain, scaled = keras.optimizers.Adam, ScaledAdam
+    if recipe.optimizer == "sgd":
+        plain, scaled = keras.optimizers.SGD, ScaledSGD
+        options["momentum"] = 0.9
+    if recipe.encoder_rate == 1:
+        return plain(rate, **options)
+    weights = [weight for layer in encoder for weight in layer.weights]
+    return scaled(rate, weights, recipe.encoder_rate, **options)
 
 
 class _Scaled:
@@ -18,7 +46,7 @@ class _Scaled:
         super().update_step(gradient, variable, learning_rate * factor)
 
     def _apply_weight_decay(self, variables):
-        """Keras takes it, times the learning rate, from all of them outside `update_step`."""
+        """Scale it, too: Keras applies it to all variables, outside `update_step`."""
         if self.weight_decay is None:
             return
         scaled = [variable for variable in variables if id(variable) in self._scaled]
@@ -32,13 +60,15 @@ class _Scaled:
 class ScaledAdam(_Scaled, keras.optimizers.Adam):
     """Adam whose learning rate is multiplied by a factor for some of the variables.
 
-    Scaling their gradients instead would do nothing: Adam divides it out.
+    `keras.optimizers.MultiOptimizer` clips the gradients of each of its optimizers separately, and
+    `keras.callbacks.SwapEMAWeights` does not support it. Scaling the gradients instead would have
+    no effect, since Adam divides by their size.
 
     Args:
         learning_rate: number or schedule.
         variables: those whose learning rate is scaled.
         factor: number ≥ 0.
-        **options: as of `keras.optimizers.Adam`.
+        **options: as for `keras.optimizers.Adam`.
 
     Example:
         >>> a, b = (keras.Variable([1.0]) for _ in range(2))
@@ -49,4 +79,4 @@ class ScaledAdam(_Scaled, keras.optimizers.Adam):
 
 
 class ScaledSGD(_Scaled, keras.optimizers.SGD):
-    """SGD likewise; arguments as of `ScaledAdam`, options as of `keras.optimizers.SGD`."""
+    """SGD with a factor, like `ScaledAdam`; options as for `keras.optimizers.SGD`."""

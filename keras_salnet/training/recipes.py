@@ -1,134 +1,260 @@
-"""How each model is trained: one recipe a paper, and one for the embedded displays."""
+"""How each model is trained: one recipe a paper, and one for the embedded displays.
+
+Importing this loads no Keras: `keras-salnet train` makes its options from the fields of `Recipe`.
+"""
 
 import dataclasses
 import math
+import types
 from dataclasses import dataclass, field
+
+from keras_salnet.losses import LOSSES
 
 AUGMENTATIONS = ("gaze", "objects")
 OPTIMIZERS = ("adam", "sgd")
-LOSSES = ("saliency", "cross_entropy", "edge_hold")
+RESIZES = ("stretch", "pad")
 SCHEDULES = ("step", "cosine")
 STRATEGIES = ("mirrored", "multi-worker")
 
-# Field → the least value that it may have.
-_LEAST = {
-    **{"epochs": 1, "batch_size": 1, "decay_steps": 1, "warmup_epochs": 0, "accumulate": 1},
-    **{"freeze_encoder": 0, "frozen_stages": 0, "early_stopping": 1, "weight_decay": 0},
-}
-_POSITIVE = ("learning_rate", "decay_every", "decay_factor", "clip_norm", "max_time")
+
+def _option(default, group, help, **more):
+    """A field of `Recipe`: its default, documentation and range, and how it is an option.
+
+    Args:
+        default: its value.
+        group: heading of the option in ``keras-salnet train --help``.
+        help: what it is, for the option and for `Recipe`'s docstring.
+        **more: ``choices``; ``minimum``, the least finite value; ``between``, limits that the value
+            does not reach; ``flag``, where the option is not called like the field; and arguments
+            of `argparse.ArgumentParser.add_argument`, such as ``metavar``.
+    """
+    return field(default=default, metadata={"group": group, "help": help, **more})
+
+
+_POSITIVE = (0, math.inf)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a training run learns, but for its data and seed.
+    """Everything that decides what a training run learns, except its data and its seed.
 
-    Args:
-        model: name in `keras_salnet.models.names()`.
-        model_args: arguments of its builder, but for `input_shape` and `backbone_weights`.
-        backbone_weights: ``"imagenet"``, the path of a weight file, or None.
-        input_size: (height, width) of the frame, multiples of 16.
-        resize: ``"stretch"`` images to the frame or ``"pad"`` them.
-        augment: flip, rotate, crop and recolour the training images, as much as suits ``"gaze"`` or
-            ``"objects"`` (`keras_salnet.data.augmentation.RANGES`); or None.
-        epochs: int ≥ 1.
-        max_time: minutes after which training ends, if its epochs have not, or None.
-        batch_size: int ≥ 1.
-        optimizer: ``"adam"`` or ``"sgd"``, with a momentum of 0.9.
-        learning_rate: before any decay.
-        weight_decay: what part of each weight a step takes away, times the learning rate; ≥ 0.
-        schedule: ``"step"``: the rate is multiplied by `decay_factor` after every `decay_every`
-            epochs. ``"cosine"``: it rises over `warmup_epochs` and then falls as a cosine.
-        decay_every, decay_factor: of ``"step"``; `decay_every` below 1 is a part of all epochs.
-        decay_steps: decay after so many steps, instead of `decay_every`.
-        warmup_epochs: of ``"cosine"``; a part of an epoch will do.
-        encoder_rate: factor of the learning rate for the encoder, ≥ 0.
-        freeze_encoder: number of epochs, from the first, in which the encoder is not trained; with
-            at least `epochs`, it never is.
-        frozen_stages: number of the encoder's stages, from the image on, that are never trained.
-        accumulate: number of batches whose mean gradient makes one step, ≥ 1.
-        clip_norm: longest gradient, over all weights together, or None.
-        ema: momentum, between 0 and 1, of a moving average of the weights over the batches, which
-            then is what is validated and kept; or None.
-        early_stopping: stop after this many epochs without a better validation loss, or None. Only
-            epochs count that train what the last one does, by its loss.
-        loss: ``"saliency"`` (`losses.SaliencyLoss`), ``"cross_entropy"`` (`losses.CrossEntropy`) or
-            ``"edge_hold"`` (`losses.EdgeHoldLoss`).
-        kl, cc, sim: weights of ``"saliency"``.
-        alpha: weight of the pixels of ``"edge_hold"`` in the first half of the epochs, and in the
-            second. The best weights are those of the second half where the two differ.
+    Each field but the first is an option of ``keras-salnet train``, where 'none' stands for None.
     """
 
-    model: str = "vggrga"
-    model_args: dict = field(default_factory=dict)
-    backbone_weights: str | None = "imagenet"
-    input_size: tuple[int, int] = (256, 256)
-    resize: str = "stretch"
-    augment: str | None = None
-    epochs: int = 10
-    max_time: float | None = None
-    batch_size: int = 8
-    optimizer: str = "adam"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.0
-    schedule: str = "step"
-    decay_every: float = 3
-    decay_factor: float = 0.1
-    decay_steps: int | None = None
-    warmup_epochs: float = 1.0
-    encoder_rate: float = 1.0
-    freeze_encoder: int = 0
-    frozen_stages: int = 0
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema: float | None = None
-    early_stopping: int | None = None
-    loss: str = "saliency"
-    kl: float = 10.0
-    cc: float = -1.0
-    sim: float = -1.0
-    alpha: tuple[float, float] = (1.0, 0.7)
+    model: str = field(default="vggrga", metadata={"help": "name in `keras_salnet.models.names()`"})
+    model_args: dict = field(
+        default_factory=dict,
+        metadata={
+            "group": "model",
+            "help": "any other argument of the model's builder, such as filters=32, with_ca=false "
+            'or streams=["fine"]; may be repeated',
+            "flag": "--model-arg",
+            "metavar": "NAME=VALUE",
+        },
+    )
+    backbone_weights: str | None = _option(
+        "imagenet",
+        "model",
+        "encoder weights: 'imagenet', a file, or 'none' for random ones",
+        metavar="WEIGHTS",
+    )
+    input_size: tuple[int, int] = _option(
+        (256, 256),
+        "data",
+        "size of the network's input, such as 256 or 240x320 (height x width); multiples of 16",
+        metavar="SIZE",
+    )
+    resize: str = _option(
+        "stretch",
+        "data",
+        "how an image fills the input: stretched, or scaled and padded",
+        choices=RESIZES,
+    )
+    augment: str | None = _option(
+        None,
+        "data",
+        "randomly flip, rotate, crop and recolour the training images, as far as 'gaze' (the "
+        "default without a name) or 'objects' allows",
+        choices=AUGMENTATIONS,
+        nargs="?",
+        const="gaze",
+    )
+    epochs: int = _option(10, "optimization", "number of epochs", metavar="N", minimum=1)
+    max_time: float | None = _option(
+        None,
+        "optimization",
+        "stop after this many minutes ('none': no limit)",
+        metavar="MINUTES",
+        between=_POSITIVE,
+    )
+    early_stopping: int | None = _option(
+        None,
+        "optimization",
+        "stop after N epochs without improvement in validation loss ('none': never)",
+        metavar="N",
+        minimum=1,
+    )
+    batch_size: int = _option(8, "optimization", "images per step", metavar="N", minimum=1)
+    optimizer: str = _option(
+        "adam", "optimization", "optimizer; sgd has momentum 0.9", choices=OPTIMIZERS
+    )
+    learning_rate: float = _option(
+        1e-4, "optimization", "initial learning rate", metavar="RATE", between=_POSITIVE
+    )
+    accumulate: int = _option(
+        1,
+        "optimization",
+        "step once every N batches, with their mean gradient",
+        metavar="N",
+        minimum=1,
+    )
+    clip_norm: float | None = _option(
+        None,
+        "optimization",
+        "clip the global gradient norm ('none': do not)",
+        metavar="X",
+        between=_POSITIVE,
+    )
+    schedule: str = _option(
+        "step",
+        "schedule",
+        "how the learning rate falls: by a factor every few epochs, or along a cosine",
+        choices=SCHEDULES,
+    )
+    decay_every: float = _option(
+        3,
+        "schedule",
+        "for --schedule step: epochs between decays; below 1, a fraction of all epochs",
+        metavar="EPOCHS",
+        between=_POSITIVE,
+    )
+    decay_factor: float = _option(
+        0.1,
+        "schedule",
+        "for --schedule step: factor of the learning rate at each decay",
+        metavar="X",
+        between=_POSITIVE,
+    )
+    decay_steps: int | None = _option(
+        None,
+        "schedule",
+        "for --schedule step: steps between decays, instead of --decay-every",
+        metavar="N",
+        minimum=1,
+    )
+    warmup_epochs: float = _option(
+        1.0,
+        "schedule",
+        "for --schedule cosine: epochs over which the learning rate rises; fractions allowed",
+        flag="--warmup",
+        metavar="EPOCHS",
+        minimum=0,
+    )
+    weight_decay: float = _option(
+        0.0,
+        "regularization",
+        "decoupled weight decay: each step shrinks the weights by this times the learning rate",
+        metavar="X",
+        minimum=0,
+    )
+    ema: float | None = _option(
+        None,
+        "regularization",
+        "validate and keep a moving average of the weights with this momentum per batch, such as "
+        "0.999 ('none': the weights themselves)",
+        metavar="MOMENTUM",
+        between=(0, 1),
+    )
+    encoder_rate: float = _option(
+        1.0, "encoder", "factor of the encoder's learning rate", metavar="FACTOR", minimum=0
+    )
+    freeze_encoder: int = _option(
+        0,
+        "encoder",
+        "freeze the encoder for the first N epochs; with N at least --epochs, throughout",
+        metavar="N",
+        minimum=0,
+    )
+    frozen_stages: int = _option(
+        0, "encoder", "never train the encoder's first N stages", metavar="N", minimum=0
+    )
+    loss: str = _option(
+        "saliency", "loss", "loss function (`keras_salnet.losses`)", choices=tuple(LOSSES)
+    )
+    loss_args: dict = field(
+        default_factory=dict,
+        metadata={
+            "group": "loss",
+            "help": "an argument of the loss, such as kl=5; two values, such as alpha=[1,0.7], are "
+            "for the first and the second half of the epochs; may be repeated",
+            "flag": "--loss-arg",
+            "metavar": "NAME=VALUE",
+        },
+    )
 
     def __post_init__(self):
-        for name in ("input_size", "alpha"):  # lists, where they come from a config.json
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not value >= least:
-                raise ValueError(f"{name} must be at least {least}, not {value}.")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be positive, not {value}.")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema must be between 0 and 1, not {self.ema}.")
-        if not 0 <= self.encoder_rate < math.inf:
-            raise ValueError(
-                f"encoder_rate must be finite and at least 0, not {self.encoder_rate}."
-            )
-        for name, known in (
-            ("optimizer", OPTIMIZERS),
-            ("loss", LOSSES),
-            ("schedule", SCHEDULES),
-            ("augment", (None, *AUGMENTATIONS)),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                known = ", ".join(map(str, known))
-                raise ValueError(f"{name} must be one of {known}, not {value!r}.")
+        # Lists, where they come from a config.json or the command line.
+        object.__setattr__(self, "input_size", tuple(self.input_size))
+        pairs = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.loss_args.items()
+        }
+        object.__setattr__(self, "loss_args", pairs)
+        for about in dataclasses.fields(self):
+            _check(about, getattr(self, about.name))
+        for name, value in self.loss_args.items():
+            if isinstance(value, tuple) and len(value) != 2:
+                raise ValueError(f"loss_args: {name} must be a number or a pair, not {value!r}.")
 
     def replace(self, **changes):
-        """A copy with some fields changed; `model_args` are merged, unless the model is another."""
-        kept = self.model_args if changes.get("model", self.model) == self.model else {}
-        changes["model_args"] = {**kept, **changes.get("model_args", {})}
+        """A copy with some fields changed.
+
+        `model_args` and `loss_args` are merged with the present ones, unless the model or the loss
+        changes.
+        """
+        for name in ("model", "loss"):
+            kept = getattr(self, f"{name}_args")
+            if changes.get(name, getattr(self, name)) != getattr(self, name):
+                kept = {}
+            changes[f"{name}_args"] = {**kept, **changes.get(f"{name}_args", {})}
         return dataclasses.replace(self, **changes)
+
+    def loss_args_in(self, half):
+        """The loss's arguments in the first half of the epochs, 0, or in the second, 1."""
+        return {
+            name: value[half] if isinstance(value, tuple) else value
+            for name, value in self.loss_args.items()
+        }
+
+
+def _check(about, value):
+    """Raise ValueError unless a field's value is in its range."""
+    name, limits = about.name, about.metadata
+    is_optional = isinstance(about.type, types.UnionType)
+    if "choices" in limits:
+        known = (*limits["choices"], *([None] if is_optional else []))
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(map(str, known))}, not {value!r}.")
+    if value is None:
+        return
+    if "minimum" in limits and not limits["minimum"] <= value < math.inf:
+        raise ValueError(f"{name} must be finite and at least {limits['minimum']}, not {value}.")
+    if "between" in limits:
+        low, high = limits["between"]
+        if not low < value < high:
+            raise ValueError(f"{name} must be above {low} and below {high}, not {value}.")
+
+
+_ARGS = (f"        {about.name}: {about.metadata['help']}." for about in dataclasses.fields(Recipe))
+Recipe.__doc__ = "\n".join([f"{Recipe.__doc__}\n\n    Args:", *_ARGS])
 
 
 # Cao & Jo, 2021, Section 4.1; the factor of the decay is ours, the paper gives none.
 VGGRGA = Recipe(model="vggrga", model_args={"num_rga": 3})
 
-# Thomas, 2016, and the solver file beside it, whose loss is the sum over 38 x 50 cells. Ours is the
-# mean: 1900 times the rate and a 1900th of the decay do the same. "Early layers" stay as they are,
-# which we take for two blocks.
+# Thomas, 2016, and the solver file published with it. Its loss is the sum over 38 x 50 cells and
+# ours the mean, so 1900 times the rate and a 1900th of the decay are equivalent. "Early layers" are
+# not trained, which we take to be two blocks.
 _CELLS = 38 * 50
 OPENSALICON = Recipe(
     model="opensalicon",
@@ -144,8 +270,8 @@ OPENSALICON = Recipe(
     loss="cross_entropy",
 )
 
-# Zhao & Wu, 2019: α falls, and with it the rate; half-way is our choice. They train until the loss
-# converges; the public weights are those of the 50th epoch.
+# Zhao & Wu, 2019: α and the learning rate fall during training; half-way is our choice. They train
+# until the loss converges; the public weights are from epoch 50.
 PFA = Recipe(
     model="pfa",
     resize="pad",
@@ -156,18 +282,19 @@ PFA = Recipe(
     learning_rate=1e-2,
     decay_every=0.5,
     loss="edge_hold",
+    loss_args={"alpha": (1.0, 0.7)},
 )
 
-# Sun, Li & Guan, 2018: masks are learnt by their cross-entropy. Our source says nothing else of the
-# training, and so this is VGGRGA's.
+# Sun, Li & Guan, 2018: the loss is cross-entropy with masks. Our source does not describe the rest
+# of the training, so it is VGGRGA's.
 SARN = Recipe(model="sarn", loss="cross_entropy")
 
-# Cao, Tang & Jo, 2020: the loss is theirs, and the encoder stays as it is, however long a run. Our
-# source does not tell the rest, which is VGGRGA's.
+# Cao, Tang & Jo, 2020: the loss is theirs, and the encoder is never trained, however long the run.
+# Our source does not describe the rest, so it is VGGRGA's.
 VGGSSM = Recipe(model="vggssm", freeze_encoder=1000)
 
-# Ours: as `fast`, in the package, was trained. The encoder starts from ImageNet, all else from
-# nothing, and so may learn faster.
+# Ours: the recipe of the shipped model `fast`. The encoder starts from ImageNet and everything else
+# from random weights, which may therefore learn faster.
 MOBILERGA = Recipe(
     model="mobilerga",
     input_size=(256, 320),
@@ -179,14 +306,15 @@ MOBILERGA = Recipe(
     ema=0.99,
 )
 
-# Ours: as `accurate`, in the package, went on from `fast` in a larger frame.
+# Ours: the recipe of the shipped model `accurate`, which continues from `fast` at a larger input
+# size.
 ACCURATE = MOBILERGA.replace(
     input_size=(320, 416), epochs=2, learning_rate=3e-4, warmup_epochs=0.25
 )
 
-# Small enough to learn the embedded displays from scratch on two CPU cores within minutes. For the
-# first epochs the loss hardly moves; small batches, and with them more steps, get it over that, and
-# without the warm-up it can end there.
+# Small enough to learn the embedded displays from scratch on two CPU cores within minutes. The loss
+# hardly moves in the first epochs; small batches, and so more steps, get it past that plateau,
+# where it can stay without the warm-up.
 POPOUT = Recipe(
     model="vggrga",
     model_args={"num_rga": 1, "filters": 8},
@@ -198,7 +326,11 @@ POPOUT = Recipe(
     warmup_epochs=0.4,
 )
 
-# By model; "accurate" is that of the shipped model, "popout" for the embedded displays.
+# Further arguments that models need at POPOUT's size: the deepest stage of MobileRGA has 4 x 4
+# pixels, too few to relate.
+_ON_POPOUT = {"mobilerga": {"max_nodes": 64}}
+
+# By model, plus "accurate" for the shipped model and "popout" for the embedded displays.
 RECIPES = {
     "accurate": ACCURATE,
     "mobilerga": MOBILERGA,
@@ -212,13 +344,13 @@ RECIPES = {
 
 
 def recipe_for(model, data, name=None):
-    """The recipe of a model on a dataset, as the command line takes it.
+    """The recipe that the command line uses for a model and a dataset.
 
     Args:
         model: name in `keras_salnet.models.names()`.
-        data: what `keras_salnet.data.load_dataset` takes. On ``"popout"``, the embedded displays,
+        data: what `keras_salnet.data.load_dataset` takes. For ``"popout"``, the embedded displays,
             every model is small.
-        name: of another recipe in `RECIPES` that the model is to be trained by.
+        name: name in `RECIPES`, to train the model with another recipe than its own.
 
     Returns:
         `Recipe`.
@@ -234,17 +366,15 @@ def recipe_for(model, data, name=None):
     popout = RECIPES["popout"]
     if model == popout.model:
         return popout
-    model_args = {"filters": popout.model_args["filters"]}
-    if model == "mobilerga":  # of whose deepest stage 4 x 4 pixels are left, too few to relate
-        model_args["max_nodes"] = 64
+    model_args = {"filters": popout.model_args["filters"], **_ON_POPOUT.get(model, {})}
     return popout.replace(model=model, model_args=model_args)
 
 
 def fine_tuning(recipe):
-    """The recipe by which a trained model goes on, on images that may be few. Ours.
+    """The recipe to fine-tune a trained model, even on few images. Ours.
 
-    Adam at 1e-4 for six epochs, in the first of which the encoder is left alone; then it learns ten
-    times more slowly than the rest. Augmented. The loss and all else are the recipe's.
+    Adam at 1e-4 for six epochs with augmentation. The encoder is frozen in the first epoch and then
+    learns at a tenth of the rate. The loss and everything else are the model's own recipe's.
 
     Args:
         recipe: `Recipe` of the model.

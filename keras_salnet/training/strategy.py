@@ -1,9 +1,9 @@
 """Several devices, and several processes, for one run.
 
-The batch is shared among them and everything else is as on one device: the loss is the mean over
-the whole batch, and batch normalization takes its statistics from all of it. On TensorFlow this is
-`tf.distribute.MirroredStrategy`; on JAX `keras.distribution.DataParallel`, one program over all
-devices, of other processes too.
+They share each batch; everything else is as on one device: the loss is the mean over the whole
+batch, and so are the statistics of batch normalization. On TensorFlow this is
+`tf.distribute.MirroredStrategy`; on JAX `keras.distribution.DataParallel`, one program over the
+devices of all processes.
 """
 
 import contextlib
@@ -18,38 +18,53 @@ logger = logging.getLogger(__name__)
 
 
 class OneDevice:
-    """No strategy: what Keras does by itself."""
+    """No strategy: Keras's default."""
 
     sharing = ONE_DEVICE
     is_chief = True
 
     def scope(self):
-        """Context in which the model is built, compiled and fitted."""
+        """Context to build, compile and fit the model in."""
         return contextlib.nullcontext()
 
-    def refuse(self, recipe):
-        """Raise ValueError for what a recipe asks and this cannot do as one device does it."""
+    def check(self, recipe, dataset):
+        """Raise ValueError if several devices cannot train as one device would.
+
+        Args:
+            recipe: `Recipe`.
+            dataset: `Dataset` with the splits ``train`` and ``val``.
+        """
         count = self.sharing.devices
         if recipe.batch_size % count:
             raise ValueError(
-                f"a batch of {recipe.batch_size} cannot be shared by {count} devices; give a "
+                f"{count} devices cannot share a batch of {recipe.batch_size}; give a "
                 f"--batch-size that is a multiple of {count}."
+            )
+        for split in ("train", "val"):
+            images = len(dataset[split])
+            if images < count:
+                raise ValueError(
+                    f"{dataset.name}: {images} images in {split} are too few for {count} devices."
+                )
+        if left := len(dataset["val"]) % count:
+            logger.warning(
+                "%d devices cannot share the last %d images of val; they are dropped.", count, left
             )
 
     def alone(self):
-        """Context, inside the scope, for what only the chief does."""
+        """Context, inside the scope, for work of the chief alone."""
         return contextlib.nullcontext()
 
     def prepare(self, net):
-        """Make a model, built in the scope, behave as on one device."""
+        """Make a model that was built in the scope behave as on one device."""
 
     def distribute(self, batches):
-        """Batches of `keras_salnet.data` as `fit` takes them in the scope, given their number."""
+        """Batches of `keras_salnet.data` as `fit`, told their number, takes them in the scope."""
         return batches
 
 
 class _TensorFlowMirrored(OneDevice):
-    """All devices of this process; each holds a copy of the weights."""
+    """All devices of this process, each with a copy of the weights."""
 
     def __init__(self):
         tf = importlib.import_module("tensorflow")
@@ -60,8 +75,8 @@ class _TensorFlowMirrored(OneDevice):
     def scope(self):
         return self._strategy.scope()
 
-    def refuse(self, recipe):
-        super().refuse(recipe)
+    def check(self, recipe, dataset):
+        super().check(recipe, dataset)
         # Both happen before the devices' gradients are summed.
         for option, given in (
             ("--clip-norm", recipe.clip_norm is not None),
@@ -69,8 +84,8 @@ class _TensorFlowMirrored(OneDevice):
         ):
             if given:
                 raise ValueError(
-                    f"{option}: with --strategy mirrored, TensorFlow would apply it to each "
-                    "device's own gradient; set KERAS_BACKEND=jax, or leave it out."
+                    f"{option}: with --strategy mirrored, TensorFlow would apply it to the "
+                    "gradient of each device; set KERAS_BACKEND=jax, or leave it out."
                 )
 
     def prepare(self, net):
@@ -79,8 +94,8 @@ class _TensorFlowMirrored(OneDevice):
                 layer.synchronized = True
 
     def distribute(self, batches):
-        # Not left to the strategy, which fills up an epoch's partial batch from the next epoch.
-        # Endless, since Keras warns of an end that it did not know of.
+        # The strategy itself would fill an epoch's partial batch from the next epoch. Endless,
+        # since Keras warns of an unexpected end.
         tf = importlib.import_module("tensorflow")
 
         def split(batch):
@@ -95,21 +110,21 @@ class _TensorFlowMirrored(OneDevice):
 
 
 class _JaxDataParallel(OneDevice):
-    """All devices that JAX sees: after `keras.distribution.initialize`, of all processes."""
+    """All devices of JAX: after `keras.distribution.initialize`, those of all processes."""
 
     def __init__(self):
-        # Each process reads its own part of the batches already.
+        # Each process already reads its own part of the batches.
         self._distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
         jax = importlib.import_module("jax")
         self.sharing = Sharing(jax.device_count(), jax.process_index(), jax.process_count())
         self.is_chief = self.sharing.worker == 0
 
-    def refuse(self, recipe):
-        super().refuse(recipe)
+    def check(self, recipe, dataset):
+        super().check(recipe, dataset)
         if recipe.max_time and self.sharing.workers > 1:
             raise ValueError(
-                "--max-time: with --strategy multi-worker, the workers would stop at different "
-                "steps; give --epochs instead, and for a recipe that has a time, --max-time none."
+                "--max-time: with --strategy multi-worker, workers would stop at different steps; "
+                "give --epochs instead, and --max-time none if the recipe has a limit."
             )
 
     def scope(self):
@@ -117,7 +132,7 @@ class _JaxDataParallel(OneDevice):
 
     @contextlib.contextmanager
     def alone(self):
-        # Keras's saving makes variables, for which all processes would have to come together.
+        # Saving creates variables, which under the distribution would need all processes.
         keras.distribution.set_distribution(None)
         try:
             yield
@@ -126,20 +141,19 @@ class _JaxDataParallel(OneDevice):
 
 
 def start(strategy):
-    """Take hold of the devices.
+    """Set up the devices of a run.
 
     Args:
-        strategy: None, ``"mirrored"`` for all devices of this process, on TensorFlow or JAX, or
-            ``"multi-worker"`` for those of several processes, on JAX: each calls this before
-            anything else is computed, and is told of the others by the environment variables of
-            `keras.distribution.initialize` or by Slurm, Open MPI or Kubernetes.
+        strategy: None; ``"mirrored"`` for all devices of this process, on TensorFlow or JAX; or
+            ``"multi-worker"`` for the devices of several processes, on JAX. Each process calls this
+            before it computes anything, and finds the others through the environment variables of
+            `keras.distribution.initialize` or through Slurm, Open MPI or Kubernetes.
 
     Returns:
-        `OneDevice` or one that does as it does.
+        `OneDevice`, or an object with the same methods.
 
     Raises:
-        ValueError: the strategy is unknown, or not for this backend, or nothing says who the
-            workers are.
+        ValueError: the strategy is unknown or not for this backend, or the workers are not known.
         ConnectionError: the other workers were not found.
     """
     backend = keras.backend.backend()
@@ -152,24 +166,24 @@ def start(strategy):
         devices = _JaxDataParallel()
     elif strategy in ("mirrored", "multi-worker"):
         raise ValueError(
-            f"--strategy {strategy} is not for the {backend} backend; set KERAS_BACKEND=jax."
+            f"the {backend} backend has no --strategy {strategy}; set KERAS_BACKEND=jax."
         )
     else:
         raise ValueError(f"strategy must be mirrored or multi-worker, not {strategy!r}.")
     sharing = devices.sharing
-    logger.info("%d devices in %d processes share the batches.", sharing.devices, sharing.workers)
+    logger.info("%d devices in %d processes share each batch.", sharing.devices, sharing.workers)
     return devices
 
 
 def _meet_workers():
-    # Else JAX swallows SIGTERM, for programs that save themselves before they end.
+    # Otherwise JAX catches SIGTERM, for programs that save their state before they end.
     importlib.import_module("jax").config.update("jax_enable_preemption_service", False)
-    logger.info("Waiting for the other workers, for five minutes at most.")
+    logger.info("Waiting up to five minutes for the other workers.")
     try:
         keras.distribution.initialize()
     except ValueError as error:
         raise ValueError(
-            f"--strategy multi-worker: nothing says who the workers are ({error}) Run under Slurm, "
+            f"--strategy multi-worker: the workers are not known ({error}) Run under Slurm, "
             "Open MPI or Kubernetes, or set KERAS_DISTRIBUTION_JOB_ADDRESSES, "
             "KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID."
         ) from error
