@@ -18,15 +18,16 @@ from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
     GAUSSIAN,
-    OTHER_IMAGE,
     REFERENCES,
+    SHUFFLED,
     CentreBias,
     MaskBias,
     gaussian_centre,
     people,
 )
 from keras_salnet.evaluation.results import Evaluation
-from keras_salnet.evaluation.scores import METRICS, Truth, resized, score, score_mask
+from keras_salnet.evaluation.scores import Truth, resized, score, score_mask
+from keras_salnet.metrics.table import METRICS
 
 # sAUC's fixations of other images: MIT's code takes those of ten. pysaliency takes all, which here
 # are sampled where there are more than so many.
@@ -209,7 +210,7 @@ def _score_mask(sample, maps, bias, other):
     rows[CENTRE_BIAS] = score_mask(bias(sample), mask)
     rows[GAUSSIAN] = score_mask(gaussian_centre(mask.shape), mask)
     if other is not None:
-        rows[OTHER_IMAGE] = score_mask(other.read_mask(), mask)
+        rows[SHUFFLED] = score_mask(other.read_mask(), mask)
     return rows
 
 
@@ -229,7 +230,7 @@ def _score_gaze(sample, maps, bias, others, other, convention, emd, seed):
     rows[CENTRE_BIAS] = scored(bias, *truth)
     rows[GAUSSIAN] = scored(gaussian_centre(size), *truth)
     if other is not None:
-        rows[OTHER_IMAGE] = scored(other.read_density(image_size(other.image)), *truth)
+        rows[SHUFFLED] = scored(other.read_density(image_size(other.image)), *truth)
     humans = {}
     for row, saliency, rest in people(gaze, size, sample.sigma, bias):
         density = fixation_density(rest, size, sample.sigma)

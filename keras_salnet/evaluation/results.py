@@ -14,9 +14,9 @@ import numpy as np
 
 from keras_salnet import __version__
 from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES
-from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.statistics import bootstrap, interval, permutation_p
 from keras_salnet.files import atomic
+from keras_salnet.metrics.table import GAZE_METRICS, MASK_METRICS, METRICS
 
 # What scores can depend on: numbers, pictures, and whatever a model runs on.
 _PACKAGES = (
@@ -96,7 +96,7 @@ class Evaluation:
             (at, low, high), (ats, lows, highs) = zip(*means, strict=True)
             with np.errstate(invalid="ignore", divide="ignore"):
                 way, ways = high - low, highs - lows
-                better, _ = interval(ways if METRICS[metric] else -ways)
+                better, _ = interval(ways if METRICS[metric].more_is_better else -ways)
                 if better > 0 and np.isfinite([at, way]).all():
                     fraction = _estimate("fraction", (at - low) / way, (ats - lows) / ways)
                     fractions.setdefault(model, {})[metric] = fraction

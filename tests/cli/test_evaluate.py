@@ -80,7 +80,7 @@ def test_folders_of_maps_are_compared_on_several_datasets(place, capsys):
     page = (place / "report.html").read_text("utf-8")
     assert "one" in page
     assert "two" in page
-    assert "half against half" in page
+    assert "split-half humans" in page
 
 
 def test_the_convention_the_split_and_the_seed_are_the_user_s(place, monkeypatch, capsys):

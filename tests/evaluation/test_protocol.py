@@ -17,7 +17,7 @@ from keras_salnet.evaluation import evaluate, protocol
 from keras_salnet.evaluation.references import REFERENCES, gaussian_centre
 from keras_salnet.evaluation.scores import Truth, score
 
-HUMANS = ("half against half", "one human against the rest")
+HUMANS = ("split-half humans", "leave-one-out human")
 FRAME = (96, 128)
 
 
@@ -143,7 +143,7 @@ def test_another_image_is_never_the_image_itself(write_samples):
     grown = cv2.resize(np.float32(small), (120, 80), interpolation=cv2.INTER_LINEAR)
     expected = [metrics.similarity(shrunk, small), metrics.similarity(grown, large)]
     for seed in range(8):
-        found = evaluate({}, unsplit(pair), seed=seed).scores["another image"]["SIM"]
+        found = evaluate({}, unsplit(pair), seed=seed).scores["shuffled control"]["SIM"]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -152,7 +152,7 @@ def test_another_image_is_any_of_the_others(write_samples):
     densities = [sample.read_density((30, 40)) for sample in samples]
     first = {round(metrics.similarity(density, densities[0]), 9) for density in densities[1:]}
     found = {
-        round(float(evaluate({}, unsplit(samples), seed=s).scores["another image"]["SIM"][0]), 9)
+        round(float(evaluate({}, unsplit(samples), seed=s).scores["shuffled control"]["SIM"][0]), 9)
         for s in range(20)
     }
     assert found == first
@@ -162,7 +162,7 @@ def test_a_row_of_people_is_the_mean_over_who_predicts(write_samples):
     (sample,) = write_samples(1, observers=3)
     size = image_size(sample.image)
     uniform = np.full(size, 1 / np.prod(size))  # the centre bias of a single image
-    expected = {"half against half": [], "one human against the rest": []}
+    expected = {"split-half humans": [], "leave-one-out human": []}
     for row, groups in zip(expected, (((1,), (0, 2)), ((0,), (1,), (2,))), strict=True):
         for group in groups:
             some = np.isin(sample.observer, group)
@@ -182,7 +182,7 @@ def test_a_row_of_people_is_the_mean_over_who_predicts(write_samples):
 
 def test_an_image_alone_has_no_other(write_samples):
     evaluation = evaluate(noise, unsplit(write_samples(1)))
-    assert "another image" not in evaluation.scores
+    assert "shuffled control" not in evaluation.scores
     assert "sAUC" not in evaluation.metrics
     assert "sAUC" in evaluate(noise, unsplit(write_samples(2))).metrics
 
@@ -364,7 +364,7 @@ def test_a_seed_decides_what_is_drawn_and_nothing_else(write_samples, convention
         evaluate(noise, dataset, convention=convention, seed=seed).scores for seed in (1, 1, 2)
     )
     np.testing.assert_equal(first, again)
-    del first["another image"], other["another image"]
+    del first["shuffled control"], other["shuffled control"]
     for row, columns in first.items():
         changed = {m for m in columns if not np.array_equal(columns[m], other[row][m])}
         assert changed == drawn, row
@@ -395,7 +395,7 @@ def test_where_some_images_lack_observers_people_have_no_score_there(write_sampl
     for row in HUMANS:
         for values in evaluation.scores[row].values():
             assert np.isfinite(values).tolist() == [True, False, False]
-    assert evaluation.summary["half against half"]["NSS"]["n"] == 1
+    assert evaluation.summary["split-half humans"]["NSS"]["n"] == 1
     assert evaluation.summary["centre bias"]["NSS"]["n"] == 3
 
 

@@ -17,13 +17,13 @@ import pytest
 
 from keras_salnet.data import Sample
 from keras_salnet.evaluation import write_report
-from keras_salnet.evaluation.scores import MASK_METRICS, METRICS
+from keras_salnet.metrics.table import MASK_METRICS, METRICS
 
 # matplotlib warns its caller of what it cannot draw.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:keras_salnet")
 
 FEW = ("CC", "NSS", "KL")
-HALVES, BIAS, OTHER_IMAGE = "half against half", "centre bias", "another image"
+HALVES, BIAS, SHUFFLED = "split-half humans", "centre bias", "shuffled control"
 WAY = "normalised score (0 % centre bias, 100 % split-half humans)"
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 NAMES = [
@@ -203,7 +203,7 @@ def interval(estimate, digits=3, scale=1):
 
 
 def arrow(metric):
-    return f"{metric} {'↑' if METRICS[metric] else '↓'}"
+    return f"{metric} {METRICS[metric].arrow}"
 
 
 def score_cells(evaluation, row, metrics):
@@ -224,7 +224,7 @@ def score_cells(evaluation, row, metrics):
 def page(request, make, make_evaluation, tmp_path_factory):
     one, other, *_ = NAMES
     if request.param == "references alone":
-        evaluations = [make_evaluation(random_scores((HALVES, BIAS, OTHER_IMAGE), FEW), ())]
+        evaluations = [make_evaluation(random_scores((HALVES, BIAS, SHUFFLED), FEW), ())]
     elif request.param == "a model":
         evaluations = [make(random_scores((one, BIAS), FEW), (one,), dataset=other)]
     elif request.param == "masks":
@@ -323,21 +323,21 @@ def test_a_page_follows_from_the_evaluation_whatever_the_style_of_other_figures(
 
 
 def test_each_mean_and_interval_stands_in_its_row_and_column(make_evaluation, report):
-    scores = random_scores((HALVES, BIAS, OTHER_IMAGE), METRICS)
+    scores = random_scores((HALVES, BIAS, SHUFFLED), METRICS)
     for metric in ("EMD", "sAUC"):
         del scores[HALVES][metric]
     evaluation = make_evaluation(scores, ())
     assert report(evaluation).table("Scores on made, test split") == [
-        (row, score_cells(evaluation, row, METRICS)) for row in (HALVES, BIAS, OTHER_IMAGE)
+        (row, score_cells(evaluation, row, METRICS)) for row in (HALVES, BIAS, SHUFFLED)
     ]
 
 
 def test_models_stand_above_people_and_these_above_the_centre_bias(make, report):
-    rows = (OTHER_IMAGE, BIAS, HALVES, "second", "first")
+    rows = (SHUFFLED, BIAS, HALVES, "second", "first")
     evaluation = make(random_scores(rows, ["CC"]), ("first", "second"))
     table = report(evaluation).table("Scores on made, test split")
     order = [row for row, _ in table if row != WAY]
-    assert order == ["first", "second", HALVES, BIAS, OTHER_IMAGE]
+    assert order == ["first", "second", HALVES, BIAS, SHUFFLED]
 
 
 def test_numbers_have_three_decimals_and_a_minus(make_evaluation, report):
@@ -546,14 +546,14 @@ def boxes(drawing):
     """Of each row's box: (left, right), and whether it is a model's."""
     found = []
     for path in drawing.iter("path"):
-        if kind := re.search(r"fill: var\(--(model|reference)\)", path.get("style", "")):
+        if kind := re.search(r"fill: (#5b94dd|#a3a9b2)", path.get("style", "")):
             x = [float(number) for number in re.findall(r"[ML] ([\d.]+)", path.get("d"))]
-            found.append((min(x), max(x), kind[1] == "model"))
+            found.append((min(x), max(x), kind[1] == "#5b94dd"))
     return found
 
 
 def test_a_figure_shows_how_the_scores_of_each_row_are_distributed(make, report):
-    scores = random_scores(("b", "a", HALVES, BIAS, OTHER_IMAGE), ("CC", "KL"), 20)
+    scores = random_scores(("b", "a", HALVES, BIAS, SHUFFLED), ("CC", "KL"), 20)
     scores["a"]["CC"][3] = np.nan
     figures = report(make(scores, ("b", "a"))).figures()
     assert list(figures) == ["KL", "CC"]
@@ -561,7 +561,7 @@ def test_a_figure_shows_how_the_scores_of_each_row_are_distributed(make, report)
         columns = {
             row: columns[metric][~np.isnan(columns[metric])]
             for row, columns in scores.items()
-            if row != OTHER_IMAGE
+            if row != SHUFFLED
         }
         medians = ", ".join(f"{row} {signed(np.median(c))}" for row, c in columns.items())
         assert words == f"Box plots of {metric} over the images. Medians: {medians}."
@@ -854,7 +854,7 @@ def test_only_what_the_tables_hold_is_explained(make_evaluation, report):
     rows, _ = page.root.iter("dl")
     assert [text(term) for term in rows.iter("dt")] == [HALVES, BIAS, "CC", "AUC"]
     assert all(text(meaning) for meaning in rows.iter("dd"))
-    assert "the mean density of 3 training images" in text(rows)
+    assert "The mean density of 3 training images" in text(rows)
 
 
 def test_the_versions_and_the_day_are_told(make_evaluation, report):
@@ -922,7 +922,7 @@ def test_without_an_evaluation_there_is_no_page(tmp_path):
 
 def test_a_model_without_its_predictor_is_named(make_evaluation, tmp_path):
     evaluation = make_evaluation(random_scores(("one", "two"), ["CC"]), ("one", "two"))
-    with pytest.raises(ValueError, match="predictors has no 'two'"):
+    with pytest.raises(ValueError, match="predictors lacks 'two'"):
         write_report([evaluation], {"one": lambda path: np.eye(8)}, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
