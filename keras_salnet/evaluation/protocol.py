@@ -1,11 +1,6 @@
 """A dataset x models → scores: what is scored, and against what."""
 
 import contextlib
-import multiprocessing
-import signal
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +9,6 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from keras_salnet.data.checks import has_masks_only
 from keras_salnet.data.density import fixation_density
-from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
     GAUSSIAN,
@@ -27,6 +21,8 @@ from keras_salnet.evaluation.references import (
 )
 from keras_salnet.evaluation.results import Evaluation
 from keras_salnet.evaluation.scores import METRICS, Truth, resized, score, score_mask
+from keras_salnet.images.files import image_size
+from keras_salnet.parallel import look_ahead, processes
 
 # sAUC's fixations of other images: MIT's code takes those of ten. pysaliency takes all, which here
 # are sampled where there are more than so many.
@@ -263,19 +259,6 @@ def _start_worker():
 
 
 @contextlib.contextmanager
-def _without_interrupts():
-    """Processes started inside do not hear Ctrl-C, which ends this one, and so them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
 def _mapping(workers):
     """A function (function, argument tuples) → results in their order, by so many processes."""
     if workers == 1:
@@ -289,25 +272,5 @@ def _mapping(workers):
 
         yield alone
         return
-    # Not forked: TensorFlow's threads do not survive it.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
-
-        def mapped(function, tasks):
-            running = deque()
-            for task in tasks:
-                with _without_interrupts():
-                    running.append(pool.submit(function, *task))
-                if len(running) > 2 * workers:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-
-        try:
-            yield mapped
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a worker died, perhaps for lack of memory; try fewer --workers."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with processes(workers, _start_worker) as pool:
+        yield lambda function, tasks: look_ahead(pool, function, tasks, 2 * workers)

@@ -12,10 +12,10 @@ import pytest
 
 from keras_salnet import metrics
 from keras_salnet.data import Dataset
-from keras_salnet.data.sample import image_size
 from keras_salnet.evaluation import evaluate, protocol
 from keras_salnet.evaluation.references import REFERENCES, gaussian_centre
 from keras_salnet.evaluation.scores import Truth, score
+from keras_salnet.images.files import image_size
 
 HUMANS = ("half against half", "one human against the rest")
 FRAME = (96, 128)
@@ -509,6 +509,6 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(write_samples):
     def predict(image):
         return Fatal() if image.stem == "3" else noise(image)
 
-    with pytest.raises(ChildProcessError, match=r"a worker died.*fewer --workers"):
+    with pytest.raises(ChildProcessError, match=r"a worker process died.*fewer --workers"):
         evaluate(predict, unsplit(write_samples(12)), workers=2)
     assert multiprocessing.active_children() == []
