@@ -58,7 +58,8 @@ def images(folder, number=32):
 def bare(arguments):
     """Rates of the loop without a server, and of the model alone; what the loop returns."""
     from keras_salnet import Predictor
-    from keras_salnet.images.visualize import encode_picture, to_grey
+    from keras_salnet.images.files import encode_picture
+    from keras_salnet.images.visualize import to_grey
 
     predictor = Predictor.load(arguments.model)
     encoded = images(arguments.images)

@@ -1,15 +1,14 @@
-"""Draw saliency maps: the public face of `keras_salnet.images.visualize`."""
+"""Draw saliency maps, and write the pictures: the public face of `keras_salnet.images`."""
 
+from keras_salnet.images.files import encode_picture, write_picture
 from keras_salnet.images.visualize import (
     COLORMAPS,
     crisp,
     difference,
-    encode_picture,
     heatmap,
     overlay,
     side_by_side,
     to_grey,
-    write_picture,
 )
 
 __all__ = [

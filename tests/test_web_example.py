@@ -16,7 +16,7 @@ import pytest
 
 from keras_salnet import Predictor
 from keras_salnet.data import load_dataset, popout
-from keras_salnet.data.sample import read_image
+from keras_salnet.images.files import read_image
 from keras_salnet.images.geometry import resample
 from keras_salnet.images.visualize import heatmap, overlay, to_grey
 from keras_salnet.models.presets import litert_file

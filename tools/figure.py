@@ -12,8 +12,9 @@ import argparse
 import numpy as np
 
 from keras_salnet.data import load_dataset
+from keras_salnet.images.files import write_picture
 from keras_salnet.images.geometry import resample
-from keras_salnet.images.visualize import overlay, write_picture
+from keras_salnet.images.visualize import overlay
 from keras_salnet.metrics import correlation_coefficient
 from keras_salnet.prediction.predictor import Predictor
 

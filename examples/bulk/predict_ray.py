@@ -12,8 +12,8 @@ import ray
 
 from keras_salnet import Predictor
 from keras_salnet.data.readers import IMAGE_ENDINGS
-from keras_salnet.data.sample import read_image
-from keras_salnet.images.visualize import to_grey, write_picture
+from keras_salnet.images.files import read_image, write_picture
+from keras_salnet.images.visualize import to_grey
 
 
 class Worker:

@@ -89,7 +89,7 @@ def _datasets_check(arguments):
     from keras_salnet.data import load_dataset
     from keras_salnet.data.contact_sheet import contact_sheet
     from keras_salnet.data.survey import survey
-    from keras_salnet.images.visualize import write_picture
+    from keras_salnet.images.files import write_picture
 
     console = Console()
     dataset = load_dataset(arguments.data, given.get("path"))

@@ -146,7 +146,7 @@ def _predict_images(inputs, given, predictor, drawing):
 
     from keras_salnet.data.readers import IMAGE_ENDINGS
     from keras_salnet.files import atomic
-    from keras_salnet.images.visualize import write_picture
+    from keras_salnet.images.files import write_picture
     from keras_salnet.prediction.drawing import Drawing
     from keras_salnet.prediction.images import ImageFiles, Output, Tally, predict_images
     from keras_salnet.prediction.outputs import Outputs

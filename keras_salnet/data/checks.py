@@ -1,15 +1,15 @@
 """Finding what is wrong with a dataset's files before anything is computed from them."""
 
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
-from keras_salnet.data.sample import image_size, points_inside, read_grey, read_image
+from keras_salnet.data.sample import points_inside
 from keras_salnet.data.shards import PreparedSample
+from keras_salnet.images.files import image_size, read_grey, read_image
+from keras_salnet.parallel import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +68,6 @@ def has_masks_only(dataset):
     samples = dataset["all"]
     looked_at = any(s.density is not None or s.fixations is not None for s in samples)
     return not looked_at and any(s.has_mask_only for s in samples)
-
-
-def in_threads(function, items, track, description):
-    """List of function(item) for each item, while progress is shown."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(function, items)
-        return [next(found) for _ in (track(items, description) if track else items)]
 
 
 def summarize(problems, count):

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from keras_salnet.data import popout, readers
-from keras_salnet.data.sample import image_size_if_readable
 from keras_salnet.data.shards import is_prepared, read_prepared
+from keras_salnet.images.files import image_size_if_readable
 
 # Where the datasets' TOML files are: beside the package in a checkout and an editable install,
 # inside it in a wheel.

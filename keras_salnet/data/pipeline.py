@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from keras_salnet.data.augmentation import WARP_SIZE, draw_epoch, identity_warp
 from keras_salnet.data.density import LEAST_SIGMA
-from keras_salnet.data.sample import exif_orientation
 from keras_salnet.data.shards import PreparedSample
 from keras_salnet.data.sharing import ONE_DEVICE
+from keras_salnet.images.files import exif_orientation
 from keras_salnet.images.geometry import placement_box
 
 

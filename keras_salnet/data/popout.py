@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_salnet.data.density import fixation_density
 from keras_salnet.files import atomic
-from keras_salnet.images.visualize import write_picture
+from keras_salnet.images.files import write_picture
 
 logger = logging.getLogger(__name__)
 

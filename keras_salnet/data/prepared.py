@@ -1,24 +1,18 @@
 """Preparing a dataset once for all trainings; `keras_salnet.data.shards` says what is written."""
 
-import contextlib
 import hashlib
 import json
 import logging
-import multiprocessing
-import os
-import threading
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from keras_salnet.data.sample import image_size
 from keras_salnet.data.shards import MANIFEST, UNFINISHED, VERSION, read_manifest, sha256
 from keras_salnet.files import atomic, remove_drafts
+from keras_salnet.images.files import image_size
 from keras_salnet.images.geometry import MODES
+from keras_salnet.parallel import look_ahead, processes
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +78,9 @@ def prepare(dataset, out, *, input_size=(256, 256), resize="stretch", workers=1,
     missing = [(name, samples) for _, name, samples in planned if name not in done]
     todo = [sample for _, samples in missing for sample in samples]
     shown = track(todo, f"preparing {dataset.name}") if track else todo
-    with _records(shown, input_size, resize, workers) as records:
+    with processes(workers, _start_worker) as pool:
+        tasks = ((sample, input_size, resize) for sample in shown)
+        records = look_ahead(pool, _features, tasks, 4 * workers)
         for name, samples in missing:
             with atomic(out / name) as draft:
                 with tf.io.TFRecordWriter(str(draft)) as writer:
@@ -102,41 +98,8 @@ def prepare(dataset, out, *, input_size=(256, 256), resize="stretch", workers=1,
     return out
 
 
-@contextlib.contextmanager
-def _records(samples, input_size, resize, workers):
-    """An iterator over the features of the samples' records, in order, made by processes."""
-
-    def in_order():
-        running = deque()
-        for sample in samples:
-            running.append(pool.submit(_features, sample, input_size, resize))
-            if len(running) > 4 * workers:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-    # Not forked: TensorFlow's threads do not survive it.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_worker) as pool:
-        try:
-            yield in_order()
-        except BrokenProcessPool:
-            raise ChildProcessError(
-                "a worker died, perhaps for lack of memory; try fewer --workers."
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _start_worker():
     cv2.setNumThreads(1)  # the processes are enough for all cores
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent():
-    """A worker whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _features(sample, input_size, resize):

@@ -5,7 +5,8 @@ import logging
 from pathlib import Path
 
 from keras_salnet.data.gaze import read_cells_mat, read_osie_mat, read_table
-from keras_salnet.data.sample import Sample, gaze_inside, image_size_if_readable
+from keras_salnet.data.sample import Sample, gaze_inside
+from keras_salnet.images.files import image_size_if_readable
 
 logger = logging.getLogger(__name__)
 

@@ -1,22 +1,16 @@
 """One image and what is known of where people looked at it, or of the objects that stand out."""
 
-import contextlib
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import PIL.ExifTags
-import PIL.Image
-import PIL.ImageOps
 
 from keras_salnet.data.density import LEAST_SIGMA, fixation_density
 from keras_salnet.data.gaze import join_observers, map_points, read_image_mat, read_judd_mat
+from keras_salnet.images.files import image_size, read_grey, read_image
 from keras_salnet.images.geometry import Placement
 
-_PNG = b"\x89PNG\r\n\x1a\n"  # what such a file begins with
 _NO_POINTS = np.zeros((0, 2))
 
 
@@ -225,61 +219,6 @@ def points_inside(points, size):
     return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
-def read_image(source):
-    """Read an image as (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
-
-    What is transparent in a PNG is shown over white, as on a page.
-
-    Args:
-        source: path of the file, or what such a file holds, as bytes.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not an image that OpenCV can read.
-    """
-    image = cv2.cvtColor(_decode(source, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    alpha = _read_alpha(source)
-    if alpha is None:
-        return image
-    alpha = alpha[..., None].astype(np.uint16)  # 255² and half of 255 fit
-    over_white = image * alpha
-    over_white += 255 * (255 - alpha) + 127
-    over_white //= 255
-    return over_white.astype(np.uint8)
-
-
-def _read_alpha(source):
-    """(H, W) uint8: how opaque the pixels of a PNG are; None of what knows no transparency."""
-    if not _is_png(source):
-        return None
-    with _open(source) as image:
-        # TensorFlow knows a transparent colour in palettes alone.
-        if image.mode not in ("LA", "P", "RGBA") or not image.has_transparency_data:
-            return None
-        opaque = image.convert("RGBA")
-        opaque.info = {"exif": image.info.get("exif", b"")}  # not XMP, which OpenCV does not take
-        return np.asarray(PIL.ImageOps.exif_transpose(opaque))[..., 3]
-
-
-def _is_png(source):
-    if isinstance(source, bytes):
-        return source.startswith(_PNG)
-    with open(source, "rb") as file:
-        return file.read(len(_PNG)) == _PNG
-
-
-def read_grey(path):
-    """Read a map as (H, W) uint8 or uint16.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not an image that OpenCV can read.
-    """
-    # As TensorFlow decodes maps; OpenCV would turn them by their EXIF orientation.
-    flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    return _decode(path, flags)
-
-
 def read_fixation_map(path):
     """Read a picture of fixations: (n, 2) float64 points where it is not black.
 
@@ -290,79 +229,3 @@ def read_fixation_map(path):
     if path.suffix.lower() in (".jpg", ".jpeg"):
         looked = looked > looked.max() / 2
     return map_points(looked)
-
-
-def image_size(source):
-    """(height, width) that `read_image` would return, from the header alone.
-
-    Args:
-        source: as of `read_image`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not an image.
-    """
-    (width, height), orientation = _read_header(source)
-    return (width, height) if orientation >= 5 else (height, width)
-
-
-def image_size_if_readable(path):
-    """`image_size`, or None for what `keras_salnet.data.check` is to tell."""
-    try:
-        return image_size(path)
-    except (OSError, ValueError):
-        return None
-
-
-def exif_orientation(path):
-    """EXIF orientation of an image file, 1…8, from its header alone; 1 where it has none.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not an image.
-    """
-    return _read_header(path)[1]
-
-
-def _read_header(source):
-    exif = PIL.Image.Exif()
-    with _open(source) as image:
-        # Not `getexif`, which decodes a whole PNG, and takes XMP that OpenCV does not.
-        exif.load(image.info.get("exif", b""))
-        orientation = exif.get(PIL.ExifTags.Base.Orientation, 1)
-        return image.size, orientation if orientation in range(1, 9) else 1
-
-
-@contextlib.contextmanager
-def _open(source):
-    """Yield a `PIL.Image.Image` that is not decoded; what fails in the block is told as ours."""
-    try:
-        with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            yield image
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # each of Pillow's decoders raises its own
-        raise ValueError(f"{_name(source)}: not a readable image: {error}") from error
-
-
-def _decode(source, flags):
-    if isinstance(source, bytes):
-        data = np.frombuffer(source, np.uint8)
-    elif Path(source).is_file():
-        # imread knows no file names outside the locale's encoding; imdecode needs none.
-        data = np.fromfile(source, np.uint8)
-    else:
-        raise FileNotFoundError(f"{source}: there is no such file.")
-    try:
-        image = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:  # more than 2³⁰ pixels, as a damaged header may say
-        image = None
-    if image is None:
-        raise ValueError(
-            f"{_name(source)}: not a readable image; it may be truncated or of another format."
-        )
-    return image
-
-
-def _name(source):
-    return "image" if isinstance(source, bytes) else source

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from keras_salnet.data.checks import (
     find_problems,
     has_masks_only,
-    in_threads,
     summarize,
 )
 from keras_salnet.data.readers import some
-from keras_salnet.data.sample import image_size_if_readable
+from keras_salnet.images.files import image_size_if_readable
+from keras_salnet.parallel import in_threads
 
 logger = logging.getLogger(__name__)
 

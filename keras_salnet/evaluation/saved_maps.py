@@ -3,7 +3,6 @@
 import logging
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from keras_salnet.data.gaze import open_mat
 from keras_salnet.data.readers import some
-from keras_salnet.data.sample import read_grey, read_image
+from keras_salnet.images.files import read_grey, read_image
+from keras_salnet.parallel import in_threads
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +115,7 @@ class SavedMaps:
                     f"{path}: is the map of {' and '.join(map(str, sorted(sharing)))}; give each "
                     "image a name of its own."
                 )
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = pool.map(_look, images)
-            todo = list(images)
-            shown = track(todo, f"checking {self.name}") if track else todo
-            looks = [next(found) for _ in shown]
+        looks = in_threads(_look, list(images), track, f"checking {self.name}")
         problems += [look.problem for look in looks if look.problem]
         if problems:
             if len(problems) > _MOST_PROBLEMS:

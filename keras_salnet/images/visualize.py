@@ -1,11 +1,7 @@
 """Maps as pictures: greyscale, heat map, overlay, side by side, crisp, difference."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
-
-from keras_salnet.files import atomic
 
 COLORMAPS = ("inferno", "viridis", "turbo", "jet", "hot")
 
@@ -144,32 +140,3 @@ def _to_density(saliency):
     saliency = np.asarray(saliency, np.float64)
     total = saliency.sum()
     return saliency / total if total > 0 else np.full(saliency.shape, 1 / saliency.size)
-
-
-def write_picture(path, picture):
-    """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG or JPEG, by the ending, atomically.
-
-    Raises:
-        ValueError: the ending is no picture's.
-        OSError: the picture cannot be written there.
-    """
-    if not cv2.haveImageWriter(Path(path).name):
-        raise ValueError(f"{path}: must end as a picture does, in .png or .jpg.")
-    with atomic(path) as draft:
-        # imwrite knows no file names outside the locale's encoding.
-        draft.write_bytes(encode_picture(picture, draft.suffix))
-
-
-def encode_picture(picture, ending=".png"):
-    """What a file of a picture holds.
-
-    Args:
-        picture: (H, W) grey or (H, W, 3) RGB uint8.
-        ending: of the file's name, ``".png"`` or ``".jpg"``.
-
-    Returns:
-        bytes.
-    """
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(ending, picture)[1].tobytes()

@@ -4,7 +4,6 @@ import itertools
 import logging
 import os
 import zlib
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keras_salnet.data.readers import IMAGE_ENDINGS
-from keras_salnet.data.sample import read_image
+from keras_salnet.images.files import read_image
+from keras_salnet.parallel import look_ahead
 from keras_salnet.prediction.outputs import Found
 
 _log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
                 tally.there += 1
 
     def images():
-        for job, image, error in _ahead(pool, _read, jobs(), 2 * batch):
+        for job, image, error in look_ahead(pool, _read, zip(jobs()), 2 * batch):
             if error is None and files.folders and "ending" not in outputs.fields:
                 error = _twin(job.found.path)
             if error is None:
@@ -181,20 +181,9 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
                 yield job, image, saliency
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for _ in _ahead(pool, _write, predictions(), 2 * batch):
+        for _ in look_ahead(pool, _write, predictions(), 2 * batch):
             tally.done += 1
     return tally
-
-
-def _ahead(pool, function, items, count):
-    """Yields function(item) for each, in their order, while threads work on the next `count`."""
-    pending = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > count:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def _read(job):
@@ -205,8 +194,7 @@ def _read(job):
         return job, None, error
 
 
-def _write(prediction):
-    job, image, saliency = prediction
+def _write(job, image, saliency):
     for path, write in job.targets:
         write(path, image, saliency)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_salnet import formats
-from keras_salnet.data.sample import read_image
 from keras_salnet.download import local
+from keras_salnet.images.files import read_image
 from keras_salnet.images.geometry import Placement
 from keras_salnet.models.presets import DEFAULT, SHIPPED, litert_file
 from keras_salnet.runs import run_of
@@ -42,7 +42,7 @@ class Predictor:
         A model in memory:
 
         >>> from keras_salnet import models
-        >>> net = models.MobileRGA(backbone_weights=None, input_shape=(64, 64, 3), max_nodes=16)
+        >>> net = models.VGGRGA(0, backbone_weights=None, input_shape=(64, 64, 3), filters=8)
         >>> Predictor(net)(np.zeros((480, 640, 3), np.uint8)).shape
         (480, 640)
     """

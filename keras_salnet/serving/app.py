@@ -18,8 +18,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from keras_salnet import __version__
-from keras_salnet.data.sample import read_image
-from keras_salnet.images.visualize import COLORMAPS, encode_picture
+from keras_salnet.images.files import encode_picture, read_image
+from keras_salnet.images.visualize import COLORMAPS
 from keras_salnet.prediction.drawing import Drawing
 from keras_salnet.prediction.predictor import postprocess
 from keras_salnet.regions import peaks

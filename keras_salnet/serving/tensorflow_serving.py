@@ -16,7 +16,8 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from keras_salnet.images.visualize import encode_picture, to_grey
+from keras_salnet.images.files import encode_picture
+from keras_salnet.images.visualize import to_grey
 from keras_salnet.prediction.predictor import postprocess
 from keras_salnet.serving.errors import errors
 from keras_salnet.serving.limits import LimitedRequest

@@ -160,4 +160,4 @@ def test_workers_are_a_whole_number(place, capsys, workers):
     with pytest.raises(SystemExit) as exit:
         cli.main(["evaluate", "--maps", "truth", "--data", "one", "--workers", workers])
     assert exit.value.code == 2
-    assert "whole number above 0" in capsys.readouterr().err
+    assert "invalid number" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import scipy.io
 
 from keras_salnet.data import Dataset, Sample, check, load_dataset
 from keras_salnet.data.checks import find_problems
-from keras_salnet.data.sample import read_grey, read_image
+from keras_salnet.images.files import read_grey, read_image
 
 SIZE = (48, 64)
 

@@ -79,13 +79,13 @@ def test_a_file_is_checked_once(folders):
         (["a"], [2], ["a", "a"]),
     ],
 )
-def test_weights_of_the_command_line(data, weights, expected):
-    assert cli.train._weighted(data, weights, pytest.fail) == expected
+def test_repeats_of_the_command_line(data, weights, expected):
+    assert cli.train._repeated(data, weights, None) == expected
 
 
-def test_a_weight_too_few_is_told(folders, capsys):
+def test_a_repeat_too_few_is_an_error(folders, capsys):
     data = [argument for folder in folders for argument in ("--data", folder)]
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["train", *data, "--weights", "2"])
+        cli.main(["train", *data, "--repeat", "2"])
     assert stopped.value.code == 2
-    assert "one for each --data, 2 in all, not 1" in capsys.readouterr().err
+    assert "one number per --data, 2 in all, not 1" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_salnet.data import load_dataset, popout
-from keras_salnet.data.sample import read_grey
+from keras_salnet.images.files import read_grey
 
 FEW = {"train": 5, "val": 3, "test": 2}
 CENTRE = (popout.SIZE - 1) / 2

@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from keras_salnet.data import Sample
-from keras_salnet.data.sample import image_size, read_grey, read_image
+from keras_salnet.images.files import image_size, read_grey, read_image
 from keras_salnet.images.geometry import MODES, Placement
 
 SIZE = (24, 36)

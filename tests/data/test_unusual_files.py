@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow", exc_type=ImportError)
 from keras_salnet import cli
 from keras_salnet.data import Dataset, Sample, check, load_dataset, pipeline, prepare, pydataset
 from keras_salnet.data.checks import find_problems
-from keras_salnet.data.sample import image_size, read_image
+from keras_salnet.images.files import image_size, read_image
 from keras_salnet.images.geometry import MODES, Placement
 from keras_salnet.prediction.predictor import Predictor
 

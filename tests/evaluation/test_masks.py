@@ -249,7 +249,7 @@ def test_scores_do_not_depend_on_the_workers(looked_at):
 
 def test_a_map_without_a_score_is_told_with_its_image_and_model(write_masked):
     (sample,) = write_masked(1)
-    with pytest.raises(ValueError, match=r"0\.png: the map of bad has no score: .*NaN"):
+    with pytest.raises(ValueError, match=r"0\.png: cannot score the map of bad: .*NaN"):
         evaluate({"bad": lambda image: np.full((4, 4), np.nan)}, of([sample]))
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from keras_salnet import metrics
 from keras_salnet.data import Dataset
-from keras_salnet.data.sample import image_size
-from keras_salnet.evaluation import evaluate, protocol
+from keras_salnet.evaluation import evaluate
 from keras_salnet.evaluation.references import REFERENCES, gaussian_centre
 from keras_salnet.evaluation.scores import Truth, score
+from keras_salnet.images.files import image_size
 
 HUMANS = ("split-half humans", "leave-one-out human")
 FRAME = (96, 128)
@@ -185,53 +185,6 @@ def test_an_image_alone_has_no_other(write_samples):
     assert "shuffled control" not in evaluation.scores
     assert "sAUC" not in evaluation.metrics
     assert "sAUC" in evaluate(noise, unsplit(write_samples(2))).metrics
-
-
-# Fixations of other images
-
-
-@pytest.fixture
-def others_of(monkeypatch, write_sample):
-    """A function (convention, seed) → image → the images that its sAUC takes fixations of."""
-    samples = [write_sample(n, (20, 60), points=[(2 * n, 5)]) for n in range(14)]
-
-    def find(convention, seed=0):
-        found = {}
-
-        def watched(saliency, truth, *arguments, **options):
-            found[int(truth.fixations[0, 0]) // 2] = (truth.others[:, 0] // 2).astype(int).tolist()
-            return score(saliency, truth, *arguments, **options)
-
-        monkeypatch.setattr(protocol, "score", watched)
-        evaluate({}, unsplit(samples), convention=convention, seed=seed)
-        assert list(found) == list(range(14))
-        return found
-
-    return find
-
-
-def test_mit_s_shuffled_auc_takes_ten_other_images(others_of):
-    found = others_of("mit")
-    for image, others in found.items():
-        assert len(others) == len(set(others)) == 10
-        assert image not in others
-    assert len({tuple(sorted(others)) for others in found.values()}) > 10
-    assert found == others_of("mit")
-    assert found != others_of("mit", seed=1)
-
-
-def test_pysaliency_s_shuffled_auc_takes_all_other_images(others_of):
-    for image, others in others_of("pysaliency").items():
-        assert sorted(others) == [other for other in range(14) if other != image]
-
-
-def test_pysaliency_s_shuffled_auc_takes_enough_images_of_a_large_dataset(others_of, monkeypatch):
-    monkeypatch.setattr(protocol, "_MOST_FIXATIONS", 4)
-    found = others_of("pysaliency")
-    for image, others in found.items():
-        assert len(set(others)) == 5
-        assert image not in others
-    assert found != others_of("pysaliency", seed=1)
 
 
 # Centre bias
@@ -464,7 +417,7 @@ def test_a_map_without_a_score_is_told_with_its_image_and_model(write_samples, w
         return noise(image) - 0.5 * (image.stem == "3")
 
     models = {"fine": noise, "my-maps": predict}
-    with pytest.raises(ValueError, match=r"3\.png: the map of my-maps has no score: .*negative"):
+    with pytest.raises(ValueError, match=r"3\.png: cannot score the map of my-maps: .*negative"):
         evaluate(models, unsplit(write_samples(6)), workers=workers)
     assert multiprocessing.active_children() == []
 
@@ -509,6 +462,6 @@ def test_a_worker_that_dies_is_told_and_nothing_hangs(write_samples):
     def predict(image):
         return Fatal() if image.stem == "3" else noise(image)
 
-    with pytest.raises(ChildProcessError, match=r"a worker died.*fewer --workers"):
+    with pytest.raises(ChildProcessError, match=r"a worker process died.*fewer --workers"):
         evaluate(predict, unsplit(write_samples(12)), workers=2)
     assert multiprocessing.active_children() == []

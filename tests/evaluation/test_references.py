@@ -10,7 +10,7 @@ from scipy import stats
 from threadpoolctl import threadpool_limits
 
 from keras_salnet.data import Sample, load_dataset
-from keras_salnet.data.sample import Gaze, image_size
+from keras_salnet.data.sample import Gaze
 from keras_salnet.evaluation.references import (
     HALVES,
     ONE_HUMAN,
@@ -19,6 +19,7 @@ from keras_salnet.evaluation.references import (
     people,
 )
 from keras_salnet.evaluation.scores import resized
+from keras_salnet.images.files import image_size
 from keras_salnet.metrics import nss
 
 FRAME = (96, 128)

@@ -15,9 +15,9 @@ import pytest
 import scipy.io
 
 from keras_salnet.data import Sample
-from keras_salnet.data.sample import read_grey
 from keras_salnet.evaluation.saved_maps import SavedMaps
-from keras_salnet.images.visualize import heatmap, overlay, to_grey, write_picture
+from keras_salnet.images.files import read_grey, write_picture
+from keras_salnet.images.visualize import heatmap, overlay, to_grey
 
 SIZE = (24, 40)
 

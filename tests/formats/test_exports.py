@@ -253,7 +253,9 @@ def test_another_model_does_not_pass(files, net):
     images = textures(*FRAME)
     assert min(check_export(files["none"], net, images, "pad")) > 0.99999
     other = small(filters=8)
-    with pytest.raises(ValueError, match=r"predicts other maps than Keras.* must be at least 0\.999"):
+    with pytest.raises(
+        ValueError, match=r"predicts other maps than Keras.* must be at least 0\.999"
+    ):
         check_export(files["none"], other, images, "pad")
 
 

@@ -27,11 +27,11 @@ import pytest
 import tensorflow as tf
 
 from keras_salnet import Predictor, models
-from keras_salnet.data.sample import read_image
 from keras_salnet.formats import export_savedmodel
 from keras_salnet.formats.description import describe
 from keras_salnet.formats.savedmodel_graph import draw_maps
 from keras_salnet.formats.savedmodel_warmup import WARMUP_FILE
+from keras_salnet.images.files import read_image
 from keras_salnet.images.geometry import MODES, Placement
 from keras_salnet.images.visualize import to_grey
 from keras_salnet.prediction.check import check_export

@@ -7,7 +7,7 @@ import pytest
 
 from keras_salnet.data import Sample
 from keras_salnet.data.pipeline import validation_batches
-from keras_salnet.data.sample import exif_orientation, image_size
+from keras_salnet.images.files import exif_orientation, image_size
 from keras_salnet.images.geometry import Placement
 
 

@@ -5,7 +5,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from keras_salnet.images.visualize import (
+from keras_salnet.visualize import (
     COLORMAPS,
     difference,
     heatmap,

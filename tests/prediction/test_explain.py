@@ -6,9 +6,8 @@ import pytest
 
 from keras_salnet import layers, models
 from keras_salnet.cli import main
-from keras_salnet.data.sample import read_image
 from keras_salnet.formats import export_tflite
-from keras_salnet.images.visualize import write_picture
+from keras_salnet.images.files import read_image, write_picture
 from keras_salnet.prediction.explain import explain, grad_cam
 
 FEATURES = np.random.default_rng(1).normal(size=(8, 8, 16)).astype("float32")

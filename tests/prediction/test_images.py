@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from keras_salnet import Predictor, cli
-from keras_salnet.data.sample import read_image
+from keras_salnet.images.files import read_image
 from keras_salnet.prediction.drawing import Drawing
 from keras_salnet.prediction.images import ImageFiles, Output, predict_images
 from keras_salnet.prediction.outputs import Found, Outputs

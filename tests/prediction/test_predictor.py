@@ -215,7 +215,9 @@ def test_input_sizes_that_do_not_fit_are_refused(free, tmp_path):
     images = keras.Input((128, 144, 3))
     keras.Model(images, keras.layers.Conv2D(1, 3, padding="same")(images)).save(path)
     assert Predictor.load(path, (128, 144)).input_size == (128, 144)
-    with pytest.raises(ValueError, match=r"model\.keras: the model takes 128 x 144 pixels, not 128 x"):
+    with pytest.raises(
+        ValueError, match=r"model\.keras: the model takes 128 x 144 pixels, not 128 x"
+    ):
         Predictor.load(path, (128, 128))
 
 

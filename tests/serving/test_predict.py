@@ -11,7 +11,8 @@ import pytest
 from served import FRAME, encoded, in_process, redness, spot
 
 from keras_salnet import Predictor, cli
-from keras_salnet.images.visualize import encode_picture, heatmap, overlay, to_grey
+from keras_salnet.images.files import encode_picture
+from keras_salnet.images.visualize import heatmap, overlay, to_grey
 
 
 def test_the_map_is_what_the_command_writes(client, photo, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from served import encoded, in_process, spot
 
 from keras_salnet import Predictor, cli
-from keras_salnet.images.visualize import encode_picture, to_grey
+from keras_salnet.images.files import encode_picture
+from keras_salnet.images.visualize import to_grey
 from keras_salnet.serving.app import create_app
 
 PNG = {"Content-Type": "image/png"}
@@ -80,9 +81,7 @@ def test_what_is_wrong_is_told_in_one_line(capsys, monkeypatch):
         port = str(other.getsockname()[1])
         assert f"--port {port}: Address already in use" in told("--port", port)
     assert "--host 256.1.1.1 --port 0: " in told("--host", "256.1.1.1", "--port", "0")
-    assert "nowhere.tflite: no such model" in told(
-        "--model", "nowhere.tflite", "--port", "0"
-    )
+    assert "nowhere.tflite: no such model" in told("--model", "nowhere.tflite", "--port", "0")
     util = cli.serve.util
     find_spec = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: name != "uvicorn" and find_spec(name))

@@ -11,7 +11,8 @@ import pytest
 from served import FRAME, encoded, in_process, redness, spot
 
 from keras_salnet import Predictor
-from keras_salnet.images.visualize import encode_picture, to_grey
+from keras_salnet.images.files import encode_picture
+from keras_salnet.images.visualize import to_grey
 
 URL = "/v1/models/red"
 IMAGES = [spot(*FRAME, 10, 12), spot(*FRAME, 20, 30)]
