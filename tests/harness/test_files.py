@@ -27,7 +27,6 @@ from harness.cases import (
 from keras_salnet import models
 from keras_salnet.formats import export_savedmodel, export_tflite
 
-
 FRESH = """
 import sys
 from pathlib import Path
