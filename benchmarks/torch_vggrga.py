@@ -171,42 +171,48 @@ def _standardize(maps):
     return centred / centred.square().mean(dim=1, keepdim=True).sqrt()
 
 
-def load_keras_weights(twin, net):
-    """Copy the weights of `net`, a `keras_salnet.models.VGGRGA`, into its twin."""
+def load_weights(twin, weights):
+    """Copy the weights of a `keras_salnet.models.VGGRGA` into its twin.
+
+    Args:
+        twin: `VGGRGA` of this module.
+        weights: path of a Keras weight, such as ``block1_conv1/kernel`` → array.
+    """
     sides = {"block": twin.encoder, "integration": twin.integration, "decoder": twin.decoder}
     for side, blocks in sides.items():
         for stage, block in blocks.items():
             convolutions = [module for module in block if isinstance(module, nn.Conv2d)]
             for number, convolution in enumerate(convolutions, start=1):
-                _load_convolution(convolution, net.get_layer(f"{side}{stage}_conv{number}"))
+                _load_convolution(convolution, weights, f"{side}{stage}_conv{number}")
             if isinstance(block[-1], RGA):
-                layer = net.get_layer(f"{side}{stage}_rga")
-                _load_attention(block[-1].spatial, layer.spatial)
-                _load_attention(block[-1].channel, layer.channel)
-    _load_convolution(twin.saliency, net.get_layer("saliency"))
+                for branch in ("spatial", "channel"):
+                    path = f"{side}{stage}_rga/{branch}"
+                    _load_attention(getattr(block[-1], branch), weights, path)
+    _load_convolution(twin.saliency, weights, "saliency")
 
 
-def _load_convolution(convolution, layer):
-    _copy(convolution.weight, layer.kernel, (3, 2, 0, 1))
-    _copy(convolution.bias, layer.bias)
+def _load_convolution(convolution, weights, path):
+    _copy(convolution.weight, weights[f"{path}/kernel"], (3, 2, 0, 1))
+    _copy(convolution.bias, weights[f"{path}/bias"])
 
 
-def _load_attention(attention, layer):
+def _load_attention(attention, weights, path):
     for name in ("theta", "phi", "g", "w", "w2"):
-        source = getattr(layer, name)
-        _load_embedding(getattr(attention, name), source.conv.kernel, source.bn)
-    _load_embedding(attention.relation, layer.relation_kernel, layer.relation_bn)
+        kernel = weights[f"{path}/{name}/conv/kernel"]
+        _load_embedding(getattr(attention, name), kernel, weights, f"{path}/{name}/bn")
+    kernel = weights[f"{path}/relation_kernel"]
+    _load_embedding(attention.relation, kernel, weights, f"{path}/relation_bn")
 
 
-def _load_embedding(embedding, kernel, bn):
+def _load_embedding(embedding, kernel, weights, path):
     convolution, normalization = embedding[:2]
     _copy(convolution.weight[..., 0, 0], kernel, (1, 0))
-    _copy(normalization.weight, bn.gamma)
-    _copy(normalization.bias, bn.beta)
-    _copy(normalization.running_mean, bn.moving_mean)
-    _copy(normalization.running_var, bn.moving_variance)
+    _copy(normalization.weight, weights[f"{path}/gamma"])
+    _copy(normalization.bias, weights[f"{path}/beta"])
+    _copy(normalization.running_mean, weights[f"{path}/moving_mean"])
+    _copy(normalization.running_var, weights[f"{path}/moving_variance"])
 
 
 @torch.no_grad()
-def _copy(tensor, variable, axes=(0,)):
-    tensor.copy_(torch.tensor(variable.numpy()).permute(axes))
+def _copy(tensor, values, axes=(0,)):
+    tensor.copy_(torch.tensor(values).permute(axes))

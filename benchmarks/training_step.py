@@ -132,7 +132,9 @@ def _jax_memory():
 def litert_side(arguments):
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(arguments.tflite, num_threads=arguments.threads)
+    interpreter = Interpreter(
+        str(Path(arguments.folder, "model.tflite")), num_threads=arguments.threads
+    )
     infer = functools.partial(
         interpreter.get_signature_runner("serving_default"),
         image=fixed_batch(arguments.size, 1)["image"],
@@ -220,40 +222,42 @@ def torch_side(arguments, form, memory_format, compiled):
 
 
 def prepare_side(arguments):
-    """Count the multiply-adds, compare the twin with Keras, write the LiteRT model."""
+    """Count the multiply-adds, write the LiteRT model and what the twin is compared with."""
     net, graph = build_keras(arguments, "float32", DESCENT)
-    prepared = {"macs": count_macs(net)}
     if not TORCH_SIDES.keys().isdisjoint(arguments.sides):
-        prepared["differences"] = compare(arguments, net, graph)
+        batch = fixed_batch(arguments.size, 2)
+        for _ in range(5):
+            net(batch["image"], training=True)  # gives batch normalization its statistics
+        weights = {weight.path: np.array(weight) for weight in net.weights}
+        maps = net.predict_on_batch(batch["image"])[..., 0]
+        losses = np.array(fit(graph, batch, 2, 1).history["loss"])
+        np.savez(Path(arguments.folder, "reference.npz"), maps=maps, losses=losses, **weights)
     if "litert-int8" in arguments.sides:
         from keras_salnet.formats import export_tflite
 
-        export_tflite(net, arguments.tflite, quantize="dynamic")
-    return prepared
+        export_tflite(net, Path(arguments.folder, "model.tflite"), quantize="dynamic")
+    return {"macs": count_macs(net)}
 
 
-def compare(arguments, net, graph):
-    """How much the twin in its two forms differs from `net`, from the same weights, on 2 images.
+def compare_side(arguments):
+    """How much the twin in its two forms differs from Keras, from the same weights, on 2 images.
+
+    In a process without TensorFlow: beside it, PyTorch's compiler may crash.
 
     Returns:
         {form: {name in `TOLERANCES`: difference}}.
     """
     import torch
-    from torch_vggrga import SaliencyLoss, load_keras_weights
+    from torch_vggrga import SaliencyLoss, load_weights
 
     torch.set_num_threads(arguments.threads)
-    batch = fixed_batch(arguments.size, 2)
-    for _ in range(5):
-        net(batch["image"], training=True)  # gives batch normalization its statistics
-    twins = {form: build_torch(arguments, form) for form in ("direct", "linear")}
-    for twin in twins.values():
-        load_keras_weights(twin, net)
-    maps = net.predict_on_batch(batch["image"])[..., 0]
-    losses = np.array(fit(graph, batch, 2, 1).history["loss"])
-
+    reference = dict(np.load(Path(arguments.folder, "reference.npz")))
+    maps, losses = reference.pop("maps"), reference.pop("losses")
     differences = {}
-    for form, twin in twins.items():
-        images, densities = torch_batch(batch)
+    for form in ("direct", "linear"):
+        twin = build_torch(arguments, form)
+        load_weights(twin, reference)
+        images, densities = torch_batch(fixed_batch(arguments.size, 2))
         with torch.inference_mode():
             twin_maps = twin.eval()(images).numpy()[:, 0]
         autocast = torch.autocast("cpu", enabled=False)
@@ -337,7 +341,8 @@ def main():
     arguments = parser.parse_args()
     vars(arguments).setdefault("sides", DEFAULT_SIDES[arguments.backend])
     if arguments.side:
-        sides = {**SIDES, "prepare": prepare_side, "matmul": matmul_side}
+        others = {"prepare": prepare_side, "compare": compare_side, "matmul": matmul_side}
+        sides = {**SIDES, **others}
         print(json.dumps(sides[arguments.side](arguments)))
         return
     if not TORCH_SIDES.keys().isdisjoint(arguments.sides) and not importlib.util.find_spec("torch"):
@@ -348,9 +353,11 @@ def main():
     on_jax = arguments.backend == "jax"
     environment = {"KERAS_BACKEND": "jax"} if on_jax else TENSORFLOW_ON_CPU
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--tflite", str(Path(folder, "model.tflite")))
-        prepared = measure("prepare", {**environment, "JAX_PLATFORMS": "cpu"}, *options)
-        _report_differences(prepared.get("differences", {}))
+        options = ("--folder", folder)
+        on_cpu = {**environment, "JAX_PLATFORMS": "cpu"}
+        prepared = measure("prepare", on_cpu, *options)
+        if not TORCH_SIDES.keys().isdisjoint(arguments.sides):
+            _report_differences(measure("compare", on_cpu, *options))
         sides = ["matmul", *arguments.sides] if on_jax else arguments.sides
         measured = measure_in_rounds(sides, arguments.rounds, environment, *options)
     rate = measured.pop("matmul", {}).get("rate")
@@ -432,7 +439,7 @@ def _parser():
     )
     add("--steps", type=int, default=1, help="steps timed together as one measurement")
     add("--threads", type=int, default=os.cpu_count(), help="of each side, on CPUs")
-    add("--tflite", help=argparse.SUPPRESS)
+    add("--folder", help=argparse.SUPPRESS)
     return parser
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,18 @@ def pysaliency():
         create = np.errstate(invalid="ignore")(pysaliency.Fixations.create_without_history)
         patch.setattr(pysaliency.Fixations, "create_without_history", create)
         yield pysaliency
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Count the tests of each backend, and what was skipped by its reason."""
+    passed = [report.nodeid for report in terminalreporter.stats.get("passed", ())]
+    terminalreporter.section("backends and skipped tests")
+    for backend in ("jax", "torch"):
+        state = "installed" if importlib.util.find_spec(backend) else "not installed"
+        count = sum(backend in test for test in passed)
+        terminalreporter.line(f"{backend}: {state}, {count} tests passed")
+    others = sum("jax" not in test and "torch" not in test for test in passed)
+    terminalreporter.line(f"tensorflow, or no backend: {others} tests passed")
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")

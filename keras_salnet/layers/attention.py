@@ -3,14 +3,8 @@
 import keras
 from keras import layers, ops
 
-from keras_salnet.layers.gating import (
-    Gate,
-    SpatialChannelGate,
-    batch_norm,
-    check_known,
-    check_positive_integers,
-    reduced,
-)
+from keras_salnet.layers.common import batch_norm, check_known, check_positive_integers, reduced
+from keras_salnet.layers.gating import Gate, SpatialChannelGate
 
 
 class _ReducingGate(Gate):

@@ -6,13 +6,8 @@ Zhao & Wu, "Pyramid Feature Attention Network for Saliency Detection", CVPR 2019
 import keras
 from keras import layers, ops
 
-from keras_salnet.layers.gating import (
-    Gate,
-    batch_norm,
-    check_known,
-    check_positive_integers,
-    reduced,
-)
+from keras_salnet.layers.common import batch_norm, check_known, check_positive_integers, reduced
+from keras_salnet.layers.gating import Gate
 
 
 @keras.saving.register_keras_serializable(package="keras_salnet")

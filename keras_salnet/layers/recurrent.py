@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_salnet.layers.gating import check_known, check_positive_integers
+from keras_salnet.layers.common import check_known, check_positive_integers
 
 
 def local_response_normalization(features, size, alpha=1e-3, beta=0.75):

@@ -28,12 +28,8 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_salnet.layers.gating import (
-    Gate,
-    SpatialChannelGate,
-    batch_norm,
-    check_positive_integers,
-)
+from keras_salnet.layers.common import batch_norm, check_positive_integers
+from keras_salnet.layers.gating import Gate, SpatialChannelGate
 from keras_salnet.layers.pooling import pool_to_grid
 
 

@@ -7,7 +7,7 @@ pixels: N² numbers an image.
 import keras
 from keras import layers, ops
 
-from keras_salnet.layers.gating import batch_norm, check_known, check_positive_integers, reduced
+from keras_salnet.layers.common import batch_norm, check_known, check_positive_integers, reduced
 
 
 def _weighted_sums(query, key, value):

@@ -15,6 +15,7 @@ import keras
 from keras import layers
 
 from keras_salnet.layers import CaffePreprocessing
+from keras_salnet.models.blocks import conv3x3
 
 DOWNLOAD_TIMEOUT = 30  # seconds without an answer
 
@@ -88,48 +89,13 @@ _APPLICATIONS = {
 }
 
 
-def conv3x3(filters, name, initializer="he_normal"):
-    """3x3 convolution with ReLU, at the same size, initialised to keep the variance of its input.
-
-    He's initialisation is what lets thirteen and more of them train without pretrained weights.
-    """
-    return layers.Conv2D(
-        filters,
-        3,
-        padding="same",
-        activation="relu",
-        kernel_initializer=initializer,
-        name=name,
-    )
-
-
-def check_input_shape(input_shape, multiple, may_vary=False):
-    """A ValueError unless it is (height, width, 3) of multiples, or with `may_vary` of None."""
-    if len(input_shape) != 3 or input_shape[2] != 3:
-        raise ValueError(f"input_shape must be (height, width, 3), not {tuple(input_shape)}.")
-    for axis, size in zip(("height", "width"), input_shape[:2], strict=True):
-        if size is None and may_vary:
-            continue
-        if not isinstance(size, int) or size < multiple or size % multiple:
-            raise ValueError(
-                f"input_shape: the {axis} must be a multiple of {multiple} pixels"
-                f"{', or None for any' if may_vary else ''}, not {size}."
-            )
-
-
-def check_filters(filters):
-    """A ValueError unless it is an int ≥ 1."""
-    if not isinstance(filters, int) or filters < 1:
-        raise ValueError(f"filters must be a positive integer, not {filters!r}.")
-
-
-def vgg16_stages(images, filters=64, after_block=None, prefix="", pixel_scale=1):
+def vgg16_stages(images, filters=64, after_stage=None, prefix="", pixel_scale=1):
     """VGG16 without its last pooling and its dense layers.
 
     Args:
         images: Keras tensor (B, H, W, 3), RGB, 0…255.
         filters: width of the first block; 64 in the paper.
-        after_block: function (features, block 1…5) → features, applied to what each block returns
+        after_stage: function (features, block 1…5) → features, applied to what each block returns
             before its pooling: where attention is put in.
         prefix: of the layers' names, where a model has several encoders; it ends in ``_``.
         pixel_scale: factor of the pixels minus their means, which VGG16's weights want to be 1.
@@ -147,8 +113,8 @@ def vgg16_stages(images, filters=64, after_block=None, prefix="", pixel_scale=1)
             first = keras.initializers.VarianceScaling(2 / (64 * pixel_scale) ** 2)
             initializer = first if block == number == 1 else "he_normal"
             x = conv3x3(width * filters, f"{prefix}block{block}_conv{number}", initializer)(x)
-        if after_block is not None:
-            x = after_block(x, block)
+        if after_stage is not None:
+            x = after_stage(x, block)
         stages.append(x)
     return stages
 
@@ -207,6 +173,28 @@ def _build_application(backbone):
     return build(include_top=False, weights=None, input_tensor=pixels, **application.options)
 
 
+def encoder(images, backbone="vgg16", filters=64, after_stage=None):
+    """The five stages of a backbone.
+
+    Args:
+        images: `keras.Input` (B, H, W, 3), RGB, 0…255.
+        backbone: one of `backbone_names()`.
+        filters: width of VGG16's first block; other networks have their own.
+        after_stage: function (features, stage 1…5) → features, see `vgg16_stages`.
+
+    Returns:
+        (list of the five stages' last features, stride of the first: 1 or 2).
+    """
+    if backbone == "vgg16":
+        return vgg16_stages(images, filters, after_stage), 1
+    return application_stages(images, backbone, after_stage), 2
+
+
+def stride(backbone):
+    """Stride of a backbone's last stage: sides of its images are multiples of it."""
+    return 16 if backbone == "vgg16" else 32
+
+
 def encoder_layers(model, stages=5):
     """The layers of a model that hold the weights of its pretrained encoder, or encoders.
 
@@ -221,7 +209,7 @@ def encoder_layers(model, stages=5):
 
 
 def _stage(layer):
-    """Of the encoder; 0 for what is no layer of it."""
+    """Stage of an encoder layer; 0 for any other layer."""
     match = _ENCODER_LAYER.fullmatch(layer.name)
     return int(match[1] or match[4]) if match else 0
 

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from keras_salnet.models.backbones import conv3x3
+from keras_salnet.models.blocks import conv3x3, saliency_head
 
 # Widths, in units of `filters`, of the convolutions of each decoder stage, from the deepest on.
 _WIDTHS = ((8, 8, 8), (8, 8, 4), (4, 4, 4), (2, 1), (1, 1))
@@ -40,5 +40,4 @@ def saliency_decoder(stages, filters=64, multi_level_integration=True, after_sta
             x = conv3x3(width * filters, f"decoder{stage}_conv{number}")(x)
         if after_stage is not None:
             x = after_stage(x, stage)
-    # float32 also under mixed precision: losses and users need the small values.
-    return layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
+    return saliency_head(x)

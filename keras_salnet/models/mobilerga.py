@@ -9,13 +9,9 @@ import keras
 from keras import layers
 
 from keras_salnet.layers import RGA
-from keras_salnet.layers.gating import batch_norm
-from keras_salnet.models.backbones import (
-    application_stages,
-    check_filters,
-    check_input_shape,
-    load_backbone_weights,
-)
+from keras_salnet.layers.common import batch_norm
+from keras_salnet.models.backbones import encoder, load_backbone_weights
+from keras_salnet.models.blocks import check_filters, check_input_shape, enlarge, saliency_head
 
 # Widths of the decoder's stages, in units of `filters`.
 _WIDTHS = {5: 8, 4: 4, 3: 2, 2: 1}
@@ -64,7 +60,7 @@ def MobileRGA(
     check_filters(filters)
 
     images = keras.Input(tuple(input_shape), name="image")
-    stages = application_stages(images, "mobilenetv2")
+    stages, _ = encoder(images, "mobilenetv2")
     x = _normalized(_pointwise(_WIDTHS[5] * filters, "block5_reduction"), stages[-1])
     x = RGA("sc", max_nodes=max_nodes, name="block5_rga")(x)
     for stage in (4, 3, 2):
@@ -74,11 +70,7 @@ def MobileRGA(
         x = layers.Concatenate(name=f"decoder{stage}_concatenate")([x, skip])
         for number in (1, 2):
             x = _normalized(_separable(width, f"decoder{stage}_conv{number}"), x)
-    # float32 also under mixed precision: losses and users need the small values.
-    x = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
-    maps = layers.UpSampling2D(
-        4, interpolation="bilinear", dtype="float32", name="saliency_upsampling"
-    )(x)
+    maps = enlarge(saliency_head(x), 4, "saliency_upsampling")
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:

@@ -8,12 +8,8 @@ Networks", ICCV 2015.
 import keras
 from keras import layers
 
-from keras_salnet.models.backbones import (
-    check_filters,
-    check_input_shape,
-    load_backbone_weights,
-    vgg16_stages,
-)
+from keras_salnet.models.backbones import load_backbone_weights, vgg16_stages
+from keras_salnet.models.blocks import check_filters, check_input_shape, saliency_head
 
 _STREAMS = ("fine", "coarse")
 
@@ -82,9 +78,7 @@ def OpenSALICON(
         fine, coarse = features
         coarse = _resize(coarse, fine.shape, "coarse_resizing")
         x = layers.Concatenate(name="concatenate")([fine, coarse])  # (B, H/32, W/32, 16·filters)
-    # float32 also under mixed precision: losses and users need the small values.
-    x = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
-    maps = _resize(x, images.shape, "saliency_resizing")
+    maps = _resize(saliency_head(x), images.shape, "saliency_resizing")
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:

@@ -11,8 +11,9 @@ from keras_salnet.layers import (
     PFAChannelAttention,
     PFASpatialAttention,
 )
-from keras_salnet.layers.gating import batch_norm
-from keras_salnet.models.backbones import check_input_shape, load_backbone_weights, vgg16_stages
+from keras_salnet.layers.common import batch_norm
+from keras_salnet.models.backbones import load_backbone_weights, vgg16_stages
+from keras_salnet.models.blocks import check_input_shape, enlarge, saliency_head
 
 
 def PFA(
@@ -71,24 +72,21 @@ def PFA(
         x = ContextAwareFeatureExtraction(width, dilations, name=f"high{block}_cfe")(
             stages[block - 1]
         )
-        pyramid.append(_enlarge(x, factor, f"high{block}_upsampling"))
+        pyramid.append(enlarge(x, factor, f"high{block}_upsampling"))
     high = layers.Concatenate(name="high_concatenate")(pyramid)  # (B, H/4, W/4, 6·filters)
     if with_ca:
         high = PFAChannelAttention(name="high_attention")(high)
     high = _convolve(high, filters, 1, "high")
-    high = _enlarge(high, 4, "high_upsampling")
+    high = enlarge(high, 4, "high_upsampling")
 
     low = [_convolve(stages[block - 1], filters, 3, f"low{block}") for block in (1, 2)]
-    low[1] = _enlarge(low[1], 2, "low2_upsampling")
+    low[1] = enlarge(low[1], 2, "low2_upsampling")
     low = _convolve(layers.Concatenate(name="low_concatenate")(low), filters, 3, "low")
     if with_sa:
         low = PFASpatialAttention(name="low_attention")(low, guide=high)
 
     x = layers.Concatenate(name="concatenate")([low, high])
-    # float32 also under mixed precision: losses and users need the small values.
-    maps = layers.Conv2D(
-        1, 3, padding="same", activation="sigmoid", dtype="float32", name="saliency"
-    )(x)
+    maps = saliency_head(x, 3)
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
@@ -99,10 +97,3 @@ def PFA(
 def _convolve(x, filters, size, name):
     x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=f"{name}_conv")(x)
     return layers.ReLU(name=f"{name}_relu")(batch_norm(f"{name}_bn", None)(x))
-
-
-def _enlarge(x, factor, name):
-    if factor == 1:
-        return x
-    # float32 also under mixed precision: XLA fails on the gradient of resizing halves.
-    return layers.UpSampling2D(factor, interpolation="bilinear", dtype="float32", name=name)(x)

@@ -8,12 +8,13 @@ from keras import layers
 
 from keras_salnet.layers import RecurrentConv2D, SelfAttention
 from keras_salnet.layers.recurrent import check_steps
-from keras_salnet.models.backbones import (
+from keras_salnet.models.backbones import load_backbone_weights, vgg16_stages
+from keras_salnet.models.blocks import (
     check_filters,
     check_input_shape,
     conv3x3,
-    load_backbone_weights,
-    vgg16_stages,
+    enlarge,
+    saliency_head,
 )
 
 
@@ -76,11 +77,7 @@ def SARN(
         x = _doubling(x, width, f"decoder{stage}_deconvolution")
         x = layers.Concatenate(name=f"decoder{stage}_concatenate")([x, local])
         x = conv3x3(width, f"decoder{stage}_conv")(x)
-    # float32 also under mixed precision: losses and users need the small values.
-    half = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="saliency")(x)
-    maps = layers.UpSampling2D(
-        2, interpolation="bilinear", dtype="float32", name="saliency_upsampling"
-    )(half)
+    maps = enlarge(saliency_head(x), 2, "saliency_upsampling")
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:

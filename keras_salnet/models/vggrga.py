@@ -6,17 +6,10 @@ Cao & Jo, "Saliency Prediction with Relation-aware Global Attention Module", IW-
 from functools import partial
 
 import keras
-from keras import layers
 
 from keras_salnet.layers import attention_names, create_attention
-from keras_salnet.models.backbones import (
-    application_stages,
-    backbone_names,
-    check_filters,
-    check_input_shape,
-    load_backbone_weights,
-    vgg16_stages,
-)
+from keras_salnet.models.backbones import backbone_names, encoder, load_backbone_weights, stride
+from keras_salnet.models.blocks import check_filters, check_input_shape, enlarge
 from keras_salnet.models.decoder import saliency_decoder
 
 # RGA relates all pixels of a stage with one another as long as there are not more than this; they
@@ -108,22 +101,14 @@ def VGGRGA(
         return create_attention(attention, **options)(features)
 
     images = keras.Input(tuple(input_shape), name="image")
-    after_stage = partial(attend, side="block")
-    if backbone == "vgg16":
-        stages = vgg16_stages(images, filters, after_stage)
-    else:
-        stages = application_stages(images, backbone, after_stage)
-
+    stages, first_stride = encoder(images, backbone, filters, partial(attend, side="block"))
     maps = saliency_decoder(
         stages,
         decoder_filters or filters,
         multi_level_integration,
         partial(attend, side="decoder"),
     )
-    if backbone != "vgg16":
-        maps = layers.UpSampling2D(
-            2, interpolation="bilinear", dtype="float32", name="saliency_upsampling"
-        )(maps)
+    maps = enlarge(maps, first_stride, "saliency_upsampling")
 
     model = keras.Model(images, maps, name=name)
     if backbone_weights is not None:
@@ -147,4 +132,4 @@ def _check(num_rga, input_shape, filters, decoder_filters, attention, max_nodes,
         raise ValueError(
             f"backbone must be one of {', '.join(backbone_names())}, not {backbone!r}."
         )
-    check_input_shape(input_shape, 16 if backbone == "vgg16" else 32, may_vary=True)
+    check_input_shape(input_shape, stride(backbone), may_vary=True)

@@ -6,12 +6,8 @@ Cao, Tang & Jo, "Aggregated Deep Saliency Prediction by Self-attention Network",
 import keras
 
 from keras_salnet.layers import SelfAttention
-from keras_salnet.models.backbones import (
-    check_filters,
-    check_input_shape,
-    load_backbone_weights,
-    vgg16_stages,
-)
+from keras_salnet.models.backbones import load_backbone_weights, vgg16_stages
+from keras_salnet.models.blocks import check_filters, check_input_shape
 from keras_salnet.models.decoder import saliency_decoder
 
 

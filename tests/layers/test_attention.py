@@ -449,7 +449,7 @@ def test_unknown_name():
 )
 def test_too_few_channels(cls, least):
     cls().build((None, 8, 8, least))
-    with pytest.raises(ValueError, match=f"{least - 1} channels .* at least {least} are needed"):
+    with pytest.raises(ValueError, match=f"{least - 1} channels .* use at least {least}"):
         cls().build((None, 8, 8, least - 1))
     with pytest.raises(ValueError, match=r"needs inputs \(B, H, W, C\) of known .*channels"):
         cls().build((None, 8, 8, None))
@@ -458,7 +458,7 @@ def test_too_few_channels(cls, least):
 
 
 def test_fully_connected_needs_the_size():
-    with pytest.raises(ValueError, match=r"7 pixels .* at least 8 are needed"):
+    with pytest.raises(ValueError, match=r"7 pixels .* use at least 8"):
         layers.FullyConnectedAttention("s").build((None, 1, 7, 64))
     with pytest.raises(ValueError, match="known height, width and channels"):
         layers.FullyConnectedAttention("s").build((None, None, 8, 64))
