@@ -1,10 +1,10 @@
-"""Draw models' predictions on held-out images beside the ground truth, as one picture.
+"""Draw models' predictions on held-out images next to the ground truth, as one picture.
 
     python tools/figure.py MODEL ... [--data DATA ...] [--rank spread] [--count 4] --out FILE
 
-Columns are images; rows are the image, where people looked, and each model's map over the image,
-and begin anew after so many columns. Images are ranked by their CC, the mean of all models', and
-taken from the worst, the median or the best on, or spread evenly from worst to best.
+Columns are images; rows are the image, the ground truth and each model's map, drawn over the image.
+They wrap after --columns. Images are ranked by the models' mean CC and taken from the worst, the
+median or the best, or spread evenly from worst to best.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How scores are distributed over the images, as SVG for a page that is light or dark."""
+"""Box plots of scores, as SVG for light and dark pages."""
 
 import io
 import re

@@ -13,7 +13,7 @@ _MAX_FIXATIONS = 100_000
 
 
 class Look(NamedTuple):
-    """What the scores of all images need of one: fixations (n, 2), number dropped, image size."""
+    """Data of one image that scores of others need: fixations (n, 2), number dropped, size."""
 
     points: np.ndarray
     dropped: int

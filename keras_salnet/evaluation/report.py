@@ -98,7 +98,7 @@ def write_report(evaluations, predictors, path):
 
 
 def _section(count, evaluation, predictors):
-    """What the page shows of one evaluation."""
+    """Template variables of one evaluation."""
     return {
         "id": f"dataset-{count}",
         "title": f"{evaluation.dataset}, {evaluation.split} split",

@@ -11,7 +11,7 @@ from keras_salnet.metrics.table import GAZE_METRICS, MASK_METRICS
 
 @dataclass(frozen=True)
 class Truth:
-    """Where people looked at an image, and what its prediction is measured against.
+    """Gaze on one image, and the references that its predictions are scored against.
 
     Args:
         size: (height, width) of the image, in whose pixels all fixations are.

@@ -22,7 +22,7 @@ class _MapLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # Keras weighs values after `call`; a mask has its say before, so it rides on y_true.
+        # Keras applies weights after `call`, but a mask matters inside: it is appended to y_true.
         if sample_weight is not None and len(sample_weight.shape) == 4:
             y_true = ops.convert_to_tensor(y_true, self.dtype)
             mask = ops.cast(sample_weight, self.dtype)
@@ -69,7 +69,7 @@ class KLDivergence(_MapLoss):
 class CorrelationCoefficient(_MapLoss):
     """Pearson's correlation coefficient over the pixels, in [-1, 1]; 1 is best.
 
-    The value itself, not its negative: to train by it, weigh it negatively as `SaliencyLoss` does.
+    The value, not its negative: to train with it, weight it negatively, as in `SaliencyLoss`.
 
     Args:
         y_true: densities (B, H, W, 1).
@@ -95,7 +95,7 @@ class CorrelationCoefficient(_MapLoss):
 class Similarity(_MapLoss):
     """Histogram intersection Σ min(p, g) of maps stretched to [0, 1], then summing to 1; 1 is best.
 
-    The value itself, not its negative: to train by it, weigh it negatively as `SaliencyLoss` does.
+    The value, not its negative: to train with it, weight it negatively, as in `SaliencyLoss`.
 
     Args:
         y_true: densities (B, H, W, 1).
@@ -121,7 +121,7 @@ class Similarity(_MapLoss):
 class NormalizedScanpathSaliency(_MapLoss):
     """Mean of the standardised map over the fixations; 0 is chance, more is better.
 
-    The value itself, not its negative: to train by it, weigh it negatively.
+    The value, not its negative: to train with it, weight it negatively.
 
     Args:
         y_true: fixation maps (B, H, W, 1): how many fixations fell on each pixel. Not a density:
@@ -165,7 +165,7 @@ class SaliencyLoss(_MapLoss):
         self.cc = cc
         self.sim = sim
         if not (kl or cc or sim):
-            raise ValueError("SaliencyLoss: kl, cc and sim are all 0; weigh at least one of them.")
+            raise ValueError("SaliencyLoss: kl, cc and sim are all 0; at least one must not be.")
 
     def _function(self, y_true, y_pred, mask):
         terms = (
@@ -183,14 +183,14 @@ class SaliencyLoss(_MapLoss):
 class CrossEntropy(_MapLoss):
     """Cross-entropy of each pixel's probability of being fixated, averaged over the pixels.
 
-    Keras's BinaryCrossentropy would take targets in [0, 1], which the densities of training are
-    not, and divide by the pixels of the padding as well.
+    Keras's BinaryCrossentropy expects targets in [0, 1], unlike the densities of training, and
+    divides by the number of all pixels, padding included.
 
     Args:
         y_true: fixation maps, densities or masks (B, H, W, 1) ≥ 0, of any scale: each is divided by
             its maximum.
-        y_pred: maps (B, H, W, 1) in [0, 1], and no logits. Nearer than 1.2e-7 to 0 or 1 they have
-            no gradient.
+        y_pred: maps (B, H, W, 1) in [0, 1], not logits. Values within 1.2e-7 of 0 or 1 have no
+            gradient.
         sample_weight: (B,) or a mask (B, H, W, 1).
 
     Source: Thomas, "OpenSalicon", 2016, Section 2.
@@ -213,15 +213,14 @@ class CrossEntropy(_MapLoss):
 class EdgeHoldLoss(_MapLoss):
     """Cross-entropy of a mask's pixels and of its edges: α·pixels + (1 − α)·edges (PFA).
 
-    Pixels of the object weigh 1.12. Edges are relu(tanh(·)) of the Laplacian of either map; padding
-    and what is beyond the frame count as 0 there.
+    Pixels of the object have weight 1.12. Edges are relu(tanh(·)) of the Laplacian of either map,
+    with zeros for padding and outside the frame.
 
     Args:
-        alpha: weight of the pixels, in [0, 1]; 1 in the first of the paper's two phases, 0.7 in the
-            second.
+        alpha: weight of the pixels, in [0, 1]; the paper trains with 1, then with 0.7.
         name, reduction, dtype: as in `keras.losses.Loss`.
 
-    Its maps and `sample_weight` are those of `CrossEntropy`; `y_true` are masks.
+    Maps and `sample_weight` are as in `CrossEntropy`; `y_true` are masks.
 
     Raises:
         ValueError: `alpha` is not in [0, 1].

@@ -1,4 +1,4 @@
-"""Saliency metrics: how well does a map predict where people looked?
+"""Saliency metrics: how well a map predicts where people looked.
 
 Every metric is a pure function of one image, computed in float64 with numpy and scipy (`emd` with
 POT too), and returns a Python float that is never NaN. It compares a saliency map (H, W) with
@@ -6,18 +6,19 @@ POT too), and returns a Python float that is never NaN. It compares a saliency m
 - a fixation density (H, W): `kl_divergence`, `correlation_coefficient`, `similarity`, `emd`;
 - the fixations themselves, an (n, 2) array of (x, y) pixels: `nss`, `information_gain`, `auc`,
   `auc_judd`, `auc_borji`, `shuffled_auc`;
-- or, in salient object detection, with a mask (H, W): `mean_absolute_error`, `f_measure`,
+- in salient object detection, a mask (H, W): `mean_absolute_error`, `f_measure`,
   `weighted_f_measure`, `s_measure`, `e_measure`.
 
-Two reference implementations of the metrics of fixations exist and differ; where they do,
-`convention` chooses between them:
+Two reference implementations of the fixation metrics exist; where they differ, `convention`
+selects one:
 
 - `"mit"` (default), the MIT Saliency Benchmark's MATLAB code. Fixations form a binary map, so a
   pixel fixated twice counts once.
 - `"pysaliency"`, the Python library behind today's MIT/Tuebingen benchmark. Each fixation counts.
 
 Maps and fixations must share one frame: resize the prediction to the ground truth, never the
-other way round. docs/metrics.md compares the metrics and the conventions.
+other way round. docs/metrics.md compares the metrics and the conventions; `table` lists them for
+evaluations.
 """
 
 from keras_salnet.metrics.distribution import (

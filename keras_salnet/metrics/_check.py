@@ -8,7 +8,7 @@ CONVENTIONS = ("mit", "pysaliency")
 
 
 def check_convention(convention):
-    """Refuses anything but the name of a convention."""
+    """Raise ValueError unless this is the name of a convention."""
     if convention not in CONVENTIONS:
         raise ValueError(f"convention is {convention!r}; it must be one of {CONVENTIONS}.")
 
@@ -22,10 +22,10 @@ class Map(NamedTuple):
 
 
 def check_map(name, value):
-    """Returns `value` as a `Map`, on any scale.
+    """`value` as a `Map`, on any scale.
 
-    Where squares of its values or their sum could overflow or vanish, the map is divided by its
-    peak: no metric of saliency depends on the scale.
+    If squares or sums of its values could overflow or vanish, the map is divided by its peak: no
+    metric depends on the scale.
     """
     values = _check_shape(name, _to_float64(name, value))
     low, high = float(values.min()), float(values.max())
@@ -38,12 +38,12 @@ def check_map(name, value):
 
 
 def check_plain_map(name, value):
-    """Returns `value` as a finite float64 map (H, W), as it is."""
+    """`value` as a finite float64 map (H, W), not rescaled."""
     return _check_finite(name, _check_shape(name, _to_float64(name, value)))
 
 
 def check_maps(saliency, density):
-    """Returns both as a `Map`, of one size, the density without negative values."""
+    """Both as `Map`s of the same size, the density without negative values."""
     saliency, density = check_map("saliency", saliency), check_map("density", density)
     check_not_negative("density", density, "a density counts fixations: shift or clip it.")
     check_same_size("saliency", saliency.values, "density", density.values)
@@ -51,7 +51,7 @@ def check_maps(saliency, density):
 
 
 def check_mask(mask, saliency):
-    """Returns `mask` as a bool map (H, W) of the size of `saliency`."""
+    """`mask` as a bool map (H, W) of the size of `saliency`."""
     mask = check_plain_map("mask", mask)
     bad = np.count_nonzero((mask != 0) & (mask != 1))
     if bad:
@@ -64,7 +64,7 @@ def check_mask(mask, saliency):
 
 
 def check_same_size(name, array, truth_name, truth):
-    """Refuses a map of another size than the ground truth."""
+    """Raise ValueError if a map and the ground truth differ in size."""
     if array.shape != truth.shape:
         raise ValueError(
             f"{name} has shape {array.shape} but {truth_name} has {truth.shape}; "
@@ -73,7 +73,7 @@ def check_same_size(name, array, truth_name, truth):
 
 
 def check_not_negative(name, checked, remedy):
-    """Refuses a `Map` with negative values; `remedy` says why, or what to do instead."""
+    """Raise ValueError if a `Map` has negative values; `remedy` says why, or what to do."""
     if checked.low < 0:
         raise ValueError(
             f"{name} has {np.count_nonzero(checked.values < 0)} negative values, "
@@ -82,14 +82,13 @@ def check_not_negative(name, checked, remedy):
 
 
 def check_fixations(fixations, shape, convention, name="fixations"):
-    """Returns the fixated pixels, as indices into the flattened map.
+    """Fixated pixels, as indices into the flattened map.
 
     Args:
         fixations: (n, 2) of (x, y); each is rounded down to the pixel it falls in.
         shape: (H, W) of the map.
-        convention: `"mit"` returns a pixel once however often it was fixated, `"pysaliency"`
-            once for each fixation.
-        name: of the argument, for the messages.
+        convention: `"mit"` returns each fixated pixel once, `"pysaliency"` once per fixation.
+        name: name of the argument, for error messages.
     """
     points = _check_finite(name, _to_float64(name, fixations))
     if points.size == 0:
@@ -132,6 +131,6 @@ def _check_finite(name, array):
     if not finite.all():
         raise ValueError(
             f"{name} has {np.count_nonzero(~finite)} of {array.size} values that are NaN or "
-            "infinite; all of them must be finite."
+            "infinite; all must be finite."
         )
     return array

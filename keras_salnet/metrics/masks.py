@@ -287,7 +287,7 @@ def _check_beta2(beta2):
 
 
 def _at(threshold, measure, saliency, mask):
-    """A measure at a threshold by name; `measure` takes counts as of `_reaching_each_level`."""
+    """A measure at a named threshold; `measure` takes counts as from `_reaching_each_level`."""
     if threshold in ("max", "mean"):
         curve = measure(_reaching_each_level(saliency, mask))
         return float(curve.max() if threshold == "max" else curve.mean())
@@ -299,21 +299,21 @@ def _at(threshold, measure, saliency, mask):
 
 
 def _reaching_each_level(saliency, mask):
-    """How many pixels of the fore- and of the background reach each threshold: 2 x (256,)."""
+    """Numbers of foreground and background pixels that reach each threshold: 2 x (256,)."""
     levels = (saliency * (_LEVELS - 1)).astype(np.intp)
     counts = (np.bincount(levels[region], minlength=_LEVELS) for region in (mask, ~mask))
     return tuple(count[::-1].cumsum()[::-1] for count in counts)
 
 
 def _f(reaching, mask, beta2):
-    """Fβ where so many pixels of the fore- and background reach the threshold."""
+    """Fβ, given how many foreground and background pixels reach the threshold."""
     hits, false = reaching
     # P = hits / (hits + false) and R = hits / foreground
     return (1 + beta2) * hits / np.maximum(beta2 * np.count_nonzero(mask) + hits + false, _EPS)
 
 
 def _e(reaching, mask):
-    """E where so many pixels of the fore- and background reach the threshold."""
+    """E, given how many foreground and background pixels reach the threshold."""
     hits, false = reaching
     total, foreground = mask.size, np.count_nonzero(mask)
     if foreground == 0:
@@ -335,7 +335,7 @@ def _e(reaching, mask):
 
 
 def _object_score(values):
-    """How near the values of an object are to 1, and to each other."""
+    """Similarity of an object's values to 1 and to each other."""
     mean = values.mean()
     deviation = values.std(ddof=1) if values.size > 1 else 0
     return 2 * mean / (mean**2 + 1 + deviation + _EPS)

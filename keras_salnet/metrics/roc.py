@@ -222,13 +222,13 @@ def shuffled_auc(saliency, fixations, other_fixations, *, convention="mit", seed
 
 
 def _steps_reached(values):
-    """How many values in [0, 1] reach 0, 0.1, … 1 and no more: (11,)."""
+    """Histogram of values in [0, 1] over the thresholds 0, 0.1, … 1: (11,)."""
     reached = np.searchsorted(_STEPS, values.ravel(), side="right") - 1
     return np.bincount(reached, minlength=_STEPS.size)
 
 
 def _area(fixated, drawn):
-    """Under the ROC curve, given what `_steps_reached` says of both sides."""
+    """Area under the ROC curve, given `_steps_reached` of both sides."""
     hits, alarms = (
         np.append(0, counts[::-1].cumsum()) / counts.sum() for counts in (fixated, drawn)
     )
@@ -242,7 +242,7 @@ def _hits(values):
 
 
 def _total(saliency, thresholds, weights):
-    """The sum over a map's values of what each weighs, exact for whole weights.
+    """Sum of the weights of a map's values, exact for whole weights.
 
     Values fall into buckets. Where a bucket holds no threshold, all its values weigh the same. Only
     those of the other buckets are compared with their bucket's thresholds.
@@ -295,7 +295,7 @@ def _equal_widths(saliency):
 
 
 def _equal_ratios(saliency):
-    """As `_equal_widths`, but the buckets widen with the distance from the lowest value.
+    """Like `_equal_widths`, but buckets widen with the distance from the lowest value.
 
     They are the leading bits of floats: 512 each time that the distance doubles, from 2^-32 of the
     map's peak on.

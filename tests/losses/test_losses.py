@@ -145,7 +145,7 @@ def test_saliency_loss_is_the_weighted_sum():
 
 
 def test_saliency_loss_of_nothing():
-    with pytest.raises(ValueError, match="weigh at least one"):
+    with pytest.raises(ValueError, match="at least one must not be"):
         SaliencyLoss(0.0, 0.0, 0.0)
 
 
