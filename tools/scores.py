@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES, ONE_HUMAN
-from keras_salnet.evaluation.scores import METRICS
 from keras_salnet.evaluation.table import number
+from keras_salnet.metrics.table import METRICS
 
 
 def main():
@@ -27,10 +27,9 @@ def main():
                 continue
             means = (evaluation["summary"][row].get(metric) for row in rows)
             way = evaluation["fractions"][model].get(metric)
-            arrow = "↑" if METRICS[metric] else "↓"
             lines.append(
                 [
-                    f"{metric} {arrow}",
+                    f"{metric} {METRICS[metric].arrow}",
                     *(_estimate(mean, mean["mean"]) if mean else "–" for mean in means),
                     _estimate(way, way["fraction"], 100, 0) if way else "–",
                 ]

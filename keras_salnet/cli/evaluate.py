@@ -22,8 +22,8 @@ def add(commands):
         commands,
         "evaluate",
         _evaluate,
-        "Score models, or maps made by any other, on held-out images beside the centre bias and "
-        "people.",
+        "Score models, or saved maps of any other model, on held-out images, next to centre-bias "
+        "and human baselines.",
     )
     parser.add_argument(
         "models", nargs="*", metavar="MODEL", help=f"{MODEL_HELP} (default: the newest run)"
@@ -34,40 +34,43 @@ def add(commands):
         action="append",
         default=[],
         metavar="FOLDER",
-        help="also score the maps there, one an image, of its name: .npy, .mat, .png or .jpg; "
-        "may be repeated",
+        help="also score the maps in this folder, named like their images: .npy, .mat, .png or "
+        ".jpg; may be repeated",
     )
     add_data_arguments(
         parser,
-        "may be repeated (default: what the run was trained on)",
+        "may be repeated (default: the dataset of the run)",
         action="append",
         **OPTIONAL,
     )
     parser.add_argument(
-        "--split", metavar="SPLIT", help="or 'all' (default: test, else val)", **OPTIONAL
+        "--split",
+        metavar="SPLIT",
+        help="split to score, or 'all' (default: test, else val)",
+        **OPTIONAL,
     )
     parser.add_argument(
         "--convention",
         choices=["mit", "pysaliency"],
         default="mit",
-        help="of the metrics, where the two references differ",
+        help="convention of the metrics (default: mit)",
     )
     parser.add_argument("--emd", action="store_true", help="also compute EMD, which is slow")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what metrics draw")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     parser.add_argument(
         "--workers",
         type=positive,
         default=min(8, os.cpu_count() or 1),
         metavar="N",
-        help="processes that compute scores",
+        help="number of processes that compute scores",
     )
     for kind, what in (
-        ("report", "a page with tables, distributions and examples, as HTML"),
+        ("report", "an HTML page with tables, distributions and examples"),
         ("json", "all results as JSON"),
-        ("csv", "each image's scores as CSV"),
+        ("csv", "per-image scores as CSV"),
     ):
         parser.add_argument(
-            f"--{kind}", type=Path, metavar="FILE", help=f"file to write: {what}", **OPTIONAL
+            f"--{kind}", type=Path, metavar="FILE", help=f"write {what}", **OPTIONAL
         )
 
 
@@ -75,11 +78,9 @@ def _evaluate(arguments):
     given = vars(arguments)
     for kind in ("report", "json", "csv"):
         if kind in given and given[kind].is_dir():
-            raise IsADirectoryError(f"--{kind} {given[kind]}: is a folder; name a file.")
+            raise IsADirectoryError(f"--{kind} {given[kind]}: is a folder; give a file.")
     if arguments.emd and not util.find_spec("ot"):
-        raise ModuleNotFoundError(
-            "--emd needs the package POT, which is not installed: pip install 'keras-salnet[emd]'."
-        )
+        raise ModuleNotFoundError("--emd needs the package POT: pip install 'keras-salnet[emd]'.")
     models = arguments.models
     if not (models or arguments.maps):
         models = [str(newest_run().path)]
@@ -94,13 +95,7 @@ def _evaluate(arguments):
     scored = {model: load_predictor(model) for model in models}
     data = given.get("data") or _data_of_runs(scored)
     scored |= {folder: SavedMaps(folder) for folder in arguments.maps}
-    # A name may stand for two of them; a path does not.
-    names = [predictor.name for predictor in scored.values()]
-    predictors = {
-        predictor.name if names.count(predictor.name) == 1 else str(path): predictor
-        for path, predictor in scored.items()
-    }
-
+    predictors = _by_name(scored)
     datasets = [checked_dataset(name, "skip_bad" in given) for name in data]
     for dataset in datasets:
         for folder in arguments.maps:
@@ -124,7 +119,7 @@ def _evaluate(arguments):
         )
         evaluations.append(evaluation)
         console.print(*tables(evaluation))
-        # After each, so that nothing is lost should the next fail.
+        # After each, so that nothing is lost if the next fails.
         for write, kind in ((write_json, "json"), (write_csv, "csv")):
             for target in targets[kind]:
                 write(evaluations, target)
@@ -134,8 +129,17 @@ def _evaluate(arguments):
         console.print(f"Written: {target}", highlight=False, soft_wrap=True)
 
 
+def _by_name(scored):
+    """Path → predictor, as name → predictor; two of one name are called by their paths."""
+    names = [predictor.name for predictor in scored.values()]
+    return {
+        predictor.name if names.count(predictor.name) == 1 else str(path): predictor
+        for path, predictor in scored.items()
+    }
+
+
 def _data_of_runs(predictors):
     found = [predictor.config.get("data") for predictor in predictors.values()] or [None]
     if found[0] is None or found.count(found[0]) != len(found):
-        raise ValueError("what to score on is not known from the models; give --data.")
+        raise ValueError("cannot infer the dataset from the models; give --data.")
     return list(dict.fromkeys(found[0] if isinstance(found[0], list) else found[:1]))

@@ -1,33 +1,31 @@
-"""A dataset x models → scores: what is scored, and against what."""
+"""A dataset x models → scores: what is scored, and against what.
+
+The rows of scores are the models and, where the data allow,
+
+- split-half humans: half of the observers predict the other half; roughly the ceiling;
+- leave-one-out human: each observer predicts all others;
+- centre bias: the mean density of the training images or, if no other split is available, of the
+  other images of the scored split. Every model must beat it;
+- Gaussian centre: the same without any data;
+- shuffled control: the density of another, random image of the split; the floor.
+
+Against masks, the centre bias is the mean mask, the shuffled control another image's mask, and
+there are no human rows. Metrics that give a curve over thresholds count at the threshold where
+their mean over the images is highest, for each row its own.
+"""
 
 import contextlib
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from keras_salnet.data.checks import has_masks_only
-from keras_salnet.data.density import fixation_density
-from keras_salnet.evaluation.references import (
-    CENTRE_BIAS,
-    GAUSSIAN,
-    OTHER_IMAGE,
-    REFERENCES,
-    CentreBias,
-    MaskBias,
-    gaussian_centre,
-    people,
-)
+from keras_salnet.evaluation.others import look, other_fixations, other_images
+from keras_salnet.evaluation.references import REFERENCES, CentreBias, MaskBias
 from keras_salnet.evaluation.results import Evaluation
-from keras_salnet.evaluation.scores import METRICS, Truth, resized, score, score_mask
-from keras_salnet.images.files import image_size
+from keras_salnet.evaluation.rows import GazeRows, MaskRows, score_sample
+from keras_salnet.metrics.table import METRICS
 from keras_salnet.parallel import look_ahead, processes
-
-# sAUC's fixations of other images: MIT's code takes those of ten. pysaliency takes all, which here
-# are sampled where there are more than so many.
-_OTHER_IMAGES = 10
-_MOST_FIXATIONS = 100_000
 
 
 def evaluate(
@@ -41,37 +39,22 @@ def evaluate(
     workers=1,
     track=None,
 ):
-    """Score models beside the centre bias and people, at the ground truth's own resolution.
+    """Score models next to baselines and human references, at the resolution of the ground truth.
 
-    Where masks of the salient objects are known, predictions are scored against them too; against
-    them alone where the dataset has nothing else. The F- and E-measures are those at the threshold
-    at which their mean over the images is highest, for each row of scores its own.
-
-    The rows of scores are the models and, where the data allow,
-
-    - ``half against half``: half of the observers predict the other half, about the ceiling;
-    - ``one human against the rest``;
-    - ``centre bias``: the mean density of the training images, or, where the dataset has none
-      beside the scored split, of the other images of that split. What any model must beat;
-    - ``Gaussian centre``: the same without any data;
-    - ``another image``: the density of another image of the split, drawn at random. The floor.
-
-    Against masks, the centre bias is the mean mask, another image's mask is the floor, and there
-    are no rows of people.
-
-    Images are taken one at a time: memory does not grow with their number, fixations and two curves
-    a mask aside.
+    Where masks of the salient objects are known, predictions are scored against them too; if the
+    dataset has nothing else, only against them. Images are taken one at a time: memory does not
+    grow with their number, except for fixations and, with masks, two curves an image.
 
     Args:
         predictors: `Predictor`, `SavedMaps` or any function from an image's path to an (H, W) map;
-            or a dict of such by their names; an empty one gives the reference rows alone.
+            or a dict name → such; an empty one gives the reference rows alone.
         dataset: `Dataset`.
         split: split to score, or ``"all"``; `Dataset.held_out` by default.
         convention: of the metrics, ``"mit"`` or ``"pysaliency"``.
         emd: also compute EMD, which takes longer than all others together and needs POT.
-        seed: of what is drawn: other images, and AUC-Borji's and sAUC's pixels.
-        workers: processes that compute the scores while this one predicts; the scores do not
-            depend on it. More than one run the caller's script anew, but for what it does under
+        seed: random seed of the other images and of metrics that draw.
+        workers: processes that compute scores while this one predicts; scores do not depend on it.
+            More than one run the caller's script again, except what it does under
             ``if __name__ == "__main__"``.
         track: function (items, description) → items, to show progress.
 
@@ -87,152 +70,78 @@ def evaluate(
         predictors = {getattr(predictors, "name", "model"): predictors}
     for name in predictors:
         if name in REFERENCES:
-            raise ValueError(f"a model cannot be called {name!r}, as a reference row; rename it.")
+            raise ValueError(f"a model cannot be called {name!r}, like a reference row; rename it.")
     split = split or dataset.held_out
-    samples = dataset[split]
-    training = [] if split in ("train", "all") else dataset.splits.get("train", [])
-    looked_at, masked = not has_masks_only(dataset), list(filter(_has_mask, samples))
     with _mapping(workers) as mapped:
+        options = {"convention": convention, "emd": emd, "seed": seed}
+        return _Protocol(dataset, split, mapped, track).run(predictors, **options)
 
-        def each(function, tasks, items, title):
-            results = mapped(function, tasks)
-            return (next(results) for _ in (track(items, title) if track else items))
 
-        def learn(kind, source, leave_out):
-            planes = each(kind.preprocess, zip(source), source, "centre bias")
-            return kind(planes, leave_out)
+class _Protocol:
+    """One evaluation.
 
-        if looked_at:
-            bias = learn(CentreBias, training or samples, not training)
+    Args:
+        dataset, split, track: as in `evaluate`.
+        mapped: function (function, argument tuples) → results in order.
+    """
+
+    def __init__(self, dataset, split, mapped, track):
+        self._dataset, self._split, self._mapped, self._track = dataset, split, mapped, track
+        self._samples = dataset[split]
+        no_training = split in ("train", "all")
+        self._training = [] if no_training else dataset.splits.get("train", [])
+
+    def run(self, predictors, convention, emd, seed):
+        """Score the predictors (name → function) and the references: `Evaluation`."""
+        samples, masked = self._samples, list(filter(_has_mask, self._samples))
+        with_gaze = not has_masks_only(self._dataset)
+        bias = self._learn(CentreBias, samples, self._training) if with_gaze else None
         if masked:
-            masked_training = list(filter(_has_mask, training))
-            mask_bias = learn(MaskBias, masked_training or masked, not masked_training)
-        looks = list(each(_look, zip(samples), samples, "fixations"))
+            mask_bias = self._learn(MaskBias, masked, list(filter(_has_mask, self._training)))
+        looks = list(self._each(look, zip(samples), samples, "fixations"))
 
         def tasks():
             for number, sample in enumerate(samples):
                 maps = {name: predict(sample.image) for name, predict in predictors.items()}
-                # The other images in random order.
-                order = np.random.default_rng((seed, number)).permutation(len(samples))
-                order = order[order != number]
+                others = [samples[n] for n in other_images(number, len(samples), seed)[::-1]]
                 kinds = []
-                if looked_at:
-                    others = _fixations_elsewhere(looks, order, looks[number].size, convention)
-                    other = samples[order[-1]] if len(order) else None  # MIT's ten come first
-                    kinds.append(
-                        partial(
-                            _score_gaze,
-                            bias=bias,
-                            others=others,
-                            other=other,
-                            convention=convention,
-                            emd=emd,
-                            seed=(seed, number),
-                        )
-                    )
+                if with_gaze:
+                    points = other_fixations(looks, number, seed, convention)
+                    other = next(iter(others), None)
+                    rows = GazeRows(bias, points, other, convention, emd, (seed, number))
+                    kinds.append(rows)
                 if _has_mask(sample):
-                    other = next((samples[n] for n in order[::-1] if _has_mask(samples[n])), None)
-                    kinds.append(partial(_score_mask, bias=mask_bias, other=other))
+                    kinds.append(MaskRows(mask_bias, next(filter(_has_mask, others), None)))
                 yield sample, maps, kinds
 
-        title = f"scoring {dataset.name} {split}"
-        rows = list(each(_score_sample, tasks(), samples, title))
-    return Evaluation(
-        dataset=dataset.name,
-        split=split,
-        convention=convention,
-        seed=seed,
-        centre_bias=f"{len(training)} training images" if training else "the other images",
-        dropped=sum(look.dropped for look in looks),
-        models=tuple(predictors),
-        samples=samples,
-        scores=_columns(rows, (*predictors, *REFERENCES)),
-    )
+        title = f"scoring {self._dataset.name} {self._split}"
+        rows = list(self._each(score_sample, tasks(), samples, title))
+        training = f"{len(self._training)} training images" if self._training else None
+        return Evaluation(
+            dataset=self._dataset.name,
+            split=self._split,
+            convention=convention,
+            seed=seed,
+            centre_bias=training or "the other images",
+            dropped=sum(look.dropped for look in looks),
+            models=tuple(predictors),
+            samples=samples,
+            scores=_columns(rows, (*predictors, *REFERENCES)),
+        )
+
+    def _learn(self, kind, scored, training):
+        """A centre bias of the training samples or, where there are none, leave-one-out."""
+        source = training or scored
+        planes = self._each(kind.preprocess, zip(source), source, "centre bias")
+        return kind(planes, leave_out=not training)
+
+    def _each(self, function, tasks, items, title):
+        results = self._mapped(function, tasks)
+        return (next(results) for _ in (self._track(items, title) if self._track else items))
 
 
 def _has_mask(sample):
     return sample.mask is not None
-
-
-class _Look(NamedTuple):
-    """What all images' scores need of one: fixations (n, 2), how many were dropped, its size."""
-
-    points: np.ndarray
-    dropped: int
-    size: tuple[int, int]
-
-
-def _look(sample):
-    gaze = sample.read_gaze()
-    return _Look(gaze.points, gaze.dropped, image_size(sample.image))
-
-
-def _fixations_elsewhere(looks, order, size, convention):
-    """Fixations of other images, in this order, scaled to one of (height, width): (m, 2)."""
-    found, count = [np.zeros((0, 2))], 0
-    for other in order[:_OTHER_IMAGES] if convention == "mit" else order:
-        # As pysaliency scales them, so that its values are met.
-        found.append(looks[other].points * np.divide(size, looks[other].size)[::-1])
-        count += len(found[-1])
-        if count > _MOST_FIXATIONS:
-            break
-    return np.concatenate(found)
-
-
-def _score_sample(sample, maps, kinds):
-    """Row → metric → value, of one image: of all kinds of ground truth."""
-    rows = {}
-    for score_kind in kinds:
-        for row, scores in score_kind(sample, maps).items():
-            rows.setdefault(row, {}).update(scores)
-    return rows
-
-
-def _score_models(sample, maps, scored):
-    rows = {}
-    for name, saliency in maps.items():
-        try:
-            rows[name] = scored(saliency)
-        except ValueError as error:
-            raise ValueError(f"{sample.image}: the map of {name} has no score: {error}") from None
-    return rows
-
-
-def _score_mask(sample, maps, bias, other):
-    """Row → metric of `MASK_METRICS` → value, of one image."""
-    mask = sample.read_mask()
-    rows = _score_models(sample, maps, lambda saliency: score_mask(saliency, mask))
-    rows[CENTRE_BIAS] = score_mask(bias(sample), mask)
-    rows[GAUSSIAN] = score_mask(gaussian_centre(mask.shape), mask)
-    if other is not None:
-        rows[OTHER_IMAGE] = score_mask(other.read_mask(), mask)
-    return rows
-
-
-def _score_gaze(sample, maps, bias, others, other, convention, emd, seed):
-    """Row → metric of `GAZE_METRICS` → value, of one image; rows of people are means over them."""
-    size = image_size(sample.image)
-    gaze = sample.read_gaze()
-    bias = resized(bias(sample), size)
-    bias = bias / bias.sum(dtype=np.float64)
-
-    def scored(saliency, density, fixations):
-        truth = Truth(size, density, fixations, others, bias)
-        return score(saliency, truth, convention, emd=emd, seed=seed)
-
-    truth = sample.read_density(size), gaze.points
-    rows = _score_models(sample, maps, lambda saliency: scored(saliency, *truth))
-    rows[CENTRE_BIAS] = scored(bias, *truth)
-    rows[GAUSSIAN] = scored(gaussian_centre(size), *truth)
-    if other is not None:
-        rows[OTHER_IMAGE] = scored(other.read_density(image_size(other.image)), *truth)
-    humans = {}
-    for row, saliency, rest in people(gaze, size, sample.sigma, bias):
-        density = fixation_density(rest, size, sample.sigma)
-        humans.setdefault(row, []).append(scored(saliency, density, rest))
-    for row, scores in humans.items():
-        rows[row] = {metric: np.mean([s[metric] for s in scores]) for metric in scores[0]}
-    return rows
 
 
 def _columns(images, rows):
@@ -260,17 +169,17 @@ def _start_worker():
 
 @contextlib.contextmanager
 def _mapping(workers):
-    """A function (function, argument tuples) → results in their order, by so many processes."""
-    if workers == 1:
-        threads = ThreadpoolController()
-
-        def alone(function, tasks):
-            for task in tasks:
-                with threads.limit(limits=1, user_api="blas"):  # several add in another order
-                    result = function(*task)
-                yield result
-
-        yield alone
+    """A function (function, argument tuples) → results in order, computed by so many processes."""
+    if workers > 1:
+        with processes(workers, _start_worker) as pool:
+            yield lambda function, tasks: look_ahead(pool, function, tasks, 2 * workers)
         return
-    with processes(workers, _start_worker) as pool:
-        yield lambda function, tasks: look_ahead(pool, function, tasks, 2 * workers)
+    threads = ThreadpoolController()
+
+    def alone(function, tasks):
+        for task in tasks:
+            with threads.limit(limits=1, user_api="blas"):  # several add in another order
+                result = function(*task)
+            yield result
+
+    yield alone

@@ -1,4 +1,4 @@
-"""What a model is compared with: maps that know nothing of the image, and people themselves."""
+"""Baselines and human references: maps that ignore the image, and people themselves."""
 
 import numpy as np
 
@@ -7,26 +7,25 @@ from keras_salnet.images.geometry import resample
 
 CENTRE_BIAS = "centre bias"
 GAUSSIAN = "Gaussian centre"
-OTHER_IMAGE = "another image"
-ONE_HUMAN = "one human against the rest"
-HALVES = "half against half"
+SHUFFLED = "shuffled control"
+ONE_HUMAN = "leave-one-out human"
+HALVES = "split-half humans"
 
 # In tables, from the ceiling down.
-REFERENCES = (HALVES, ONE_HUMAN, CENTRE_BIAS, GAUSSIAN, OTHER_IMAGE)
+REFERENCES = (HALVES, ONE_HUMAN, CENTRE_BIAS, GAUSSIAN, SHUFFLED)
 
 _FRAME = (96, 128)
 
 
 class CentreBias:
-    """Where people look whatever the image: the mean of many images' densities.
+    """Mean density of many images, each stretched to (96, 128).
 
-    The densities are each stretched to one small frame, (96, 128). A uniform one is among them, so
-    that nowhere is impossible.
+    A uniform density is among them, so that no place has zero probability.
 
     Args:
         densities: (96, 128) densities, from `in_frame`.
-        leave_out: they are of the images that are to be scored: each image's own is left out of
-            its centre bias (cross-validation).
+        leave_out: whether the densities are those of the scored images: each image's own is then
+            left out of its centre bias (leave-one-out).
     """
 
     def __init__(self, densities, leave_out=False):
@@ -50,19 +49,16 @@ class CentreBias:
 
 
 class MaskBias(CentreBias):
-    """Where the salient objects are whatever the image: the mean of many images' masks.
-
-    As `CentreBias`, of masks; its scale says nothing.
-    """
+    """`CentreBias` of masks: the mean mask of many images, of arbitrary scale."""
 
     @staticmethod
     def preprocess(sample):
-        """The mask of a `Sample`: (96, 128) float64 from 0 to 1."""
+        """The mask of a `Sample`: (96, 128) float64 in [0, 1]."""
         return resample(sample.read_mask()[..., None].astype(np.float64), _FRAME)[..., 0]
 
 
 def gaussian_centre(size):
-    """A Gaussian in the middle of an image, its deviation a quarter of each side.
+    """Centred Gaussian with a standard deviation of a quarter of each side.
 
     Args:
         size: (height, width).
@@ -75,10 +71,11 @@ def gaussian_centre(size):
 
 
 def people(gaze, size, sigma, bias):
-    """How some of an image's observers predict the others.
+    """How well some of an image's observers predict the others.
 
-    A prediction is the blurred fixations of some observers, and one fixation's worth of centre
-    bias, without which it would call impossible what they merely did not happen to look at.
+    A prediction is the blurred fixations of some observers mixed with the centre bias, at the
+    weight of one fixation: otherwise places that they happened not to look at would have zero
+    probability.
 
     Args:
         gaze: `Gaze` of the image.
@@ -88,8 +85,8 @@ def people(gaze, size, sigma, bias):
 
     Yields:
         (`HALVES` or `ONE_HUMAN`, prediction (height, width), fixations (n, 2) of those predicted).
-        Every other observer is in the same half, and each half predicts the other; each observer
-        predicts all others. Nothing where observers are unknown, or nobody is left on a side.
+        Halves hold every other observer and predict each other; each observer predicts all others.
+        Nothing if observers are unknown, or a side has nobody.
     """
     if gaze.observer is None or sigma is None:
         return

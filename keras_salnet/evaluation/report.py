@@ -1,11 +1,7 @@
-"""An evaluation as a page for the browser."""
+"""Evaluations as one HTML page."""
 
 import base64
 import datetime
-import io
-import re
-import textwrap
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,20 +10,22 @@ import jinja2
 import numpy as np
 
 from keras_salnet import __version__
+from keras_salnet.evaluation.box_plots import box_plots
 from keras_salnet.evaluation.references import (
     CENTRE_BIAS,
     GAUSSIAN,
     HALVES,
     ONE_HUMAN,
-    OTHER_IMAGE,
     REFERENCES,
+    SHUFFLED,
 )
 from keras_salnet.evaluation.results import versions
-from keras_salnet.evaluation.scores import METRICS, resized
+from keras_salnet.evaluation.scores import resized
 from keras_salnet.evaluation.table import number
 from keras_salnet.files import atomic
 from keras_salnet.images.geometry import Placement, resample
 from keras_salnet.images.visualize import difference, overlay
+from keras_salnet.metrics.table import METRICS, OVERVIEW
 
 _CONVENTIONS = {
     "mit": "metrics as in the code of the MIT saliency benchmark",
@@ -37,69 +35,39 @@ _CONVENTIONS = {
 _SUBJECTS = {"density": "where people look", "mask": "which objects stand out"}
 
 _ROWS = {
-    HALVES: "Half of the observers predict the other half: about the ceiling, though not a strict "
-    "one, as more observers would predict better.",
+    HALVES: "Half of the observers predict the other half. Roughly the ceiling; more observers "
+    "would predict better.",
     ONE_HUMAN: "Each observer alone predicts all others.",
-    CENTRE_BIAS: "Where people look, or objects are, whatever the image: the mean {truth} of "
-    "{centre_bias}. What any model must beat.",
-    GAUSSIAN: "A Gaussian in the middle of the image, its deviation a quarter of each side: a "
-    "centre bias without any data.",
-    OTHER_IMAGE: "The {truth} of another image, drawn at random: the floor.",
+    CENTRE_BIAS: "The mean {truth} of {centre_bias}, whatever the image. Every model must beat it.",
+    GAUSSIAN: "A Gaussian in the middle of the image, with a standard deviation of a quarter of "
+    "each side: a centre bias without any data.",
+    SHUFFLED: "The {truth} of another, random image: the floor.",
 }
 
-_METRICS = {
-    "KL": "Kullback–Leibler divergence of the prediction from the ground truth; it costs most "
-    "where people looked and the prediction says nothing.",
-    "CC": "Linear correlation of prediction and ground truth.",
-    "SIM": "The mass that both have in common.",
-    "EMD": "Earth mover’s distance: how far the prediction’s mass must be moved.",
-    "NSS": "The prediction at the fixations, in standard deviations above its mean.",
-    "IG": "Information gained over the centre bias at the fixations, in bits.",
-    "AUC": "How often the prediction is higher at a fixation than at any pixel.",
-    "AUC-Judd": "How often the prediction is higher at a fixation than at another pixel.",
-    "AUC-Borji": "The same, against random pixels.",
-    "sAUC": "The same, against fixations of other images: a centre bias alone gains nothing.",
-    "MAE": "Mean absolute error of the prediction, stretched to [0, 1], from the mask.",
-    "maxF": "Precision and recall of the prediction cut at a threshold, as F-measure with "
-    "β² = 0.3; at the threshold at which its mean over the images is highest.",
-    "Fw": "F-measure without a threshold, its errors weighed by where they are.",
-    "S": "Structure measure: the likeness of objects and of regions.",
-    "maxE": "Enhanced alignment of the prediction cut at a threshold with the mask; at the "
-    "threshold at which its mean over the images is highest.",
-}
-
-# What the overview of several datasets and the captions of examples hold; examples are ranked by
-# the first that there is, in which more is better.
-_FEW_METRICS = ("CC", "NSS", "KL", "S", "maxF", "MAE")
-
-_PICTURE_SIDE = 320  # pixels at most
-
-# Colours of figures, which matplotlib cannot leave to the page's style.
-_INK, _LINE, _MODEL, _REFERENCE, _PAGE = _STAND_INS = [f"#00000{n}" for n in range(1, 6)]
-_STYLED = ("currentColor", "var(--line)", "var(--model)", "var(--reference)", "var(--page)")
+_PICTURE_SIDE = 320  # maximum, in pixels
 
 
 def write_report(evaluations, predictors, path):
-    """Write what was found, with figures and example images, as one HTML page, atomically.
+    """Write evaluations, with figures and example images, as one HTML page, atomically.
 
-    The page needs no other file and no network: it can be sent by mail, or kept beside the model.
+    The page needs no other file and no network, so it can be mailed or kept beside the model.
 
     Args:
         evaluations: list of `Evaluation`, one a dataset.
         predictors: model → function from an image's path to an (H, W) map, those that were
-            evaluated; called anew for the example images alone.
+            evaluated; called again for the example images only.
         path: the HTML file.
 
     Raises:
-        ValueError: there is no evaluation, or a model without its predictor; an example image
-            cannot be read.
-        FileNotFoundError: an example image is gone.
+        ValueError: `evaluations` is empty, a model lacks its predictor, or an example image cannot
+            be read.
+        FileNotFoundError: an example image no longer exists.
     """
     if not evaluations:
-        raise ValueError("evaluations is empty; a report needs one at least.")
+        raise ValueError("evaluations is empty; a report needs at least one.")
     for model in (model for evaluation in evaluations for model in evaluation.models):
         if model not in predictors:
-            raise ValueError(f"predictors has no {model!r}; give those that were evaluated.")
+            raise ValueError(f"predictors lacks {model!r}; pass all that were evaluated.")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_salnet.evaluation", ""),
         autoescape=True,
@@ -108,37 +76,18 @@ def write_report(evaluations, predictors, path):
         lstrip_blocks=True,
     )
     environment.filters.update(number=_number, interval=_interval)
+    sections = [_section(count, e, predictors) for count, e in enumerate(evaluations, 1)]
     ramp = np.linspace(0, 1, 256)[None].repeat(12, axis=0)
     page = environment.get_template("report.html").render(
-        sections=[
-            {
-                "id": f"dataset-{count}",
-                "title": f"{evaluation.dataset}, {evaluation.split} split",
-                "evaluation": evaluation,
-                "truth": " and ".join(_truths(evaluation)),
-                "convention": evaluation.convention if evaluation.gaze_metrics else "–",
-                "few_metrics": _few_metrics(evaluation),
-                "best": _best(evaluation),
-                "figures": {
-                    metric: _box_plots(evaluation, metric, salt=f"{count} {metric}")
-                    for metric in evaluation.metrics
-                },
-                "examples": {
-                    model: _examples(evaluation, model, predictors[model])
-                    for model in evaluation.models
-                },
-            }
-            for count, evaluation in enumerate(evaluations, 1)
-        ],
+        sections=sections,
         subject=" and ".join(_SUBJECTS[truth] for truth in _union(map(_truths, evaluations))),
         models=_union(evaluation.models for evaluation in evaluations),
         datasets=_union([evaluation.dataset] for evaluation in evaluations),
         conventions=_union([e.convention] for e in evaluations if e.gaze_metrics),
         references=[row for row in REFERENCES if any(row in e.scores for e in evaluations)],
-        more_is_better=METRICS,
+        all_metrics=METRICS,
         about_conventions=_CONVENTIONS,
         about_rows=_ROWS,
-        about_metrics=_METRICS,
         difference_legend=_picture(difference(ramp, ramp[:, ::-1])),
         date=datetime.date.today(),
         version=__version__,
@@ -148,18 +97,38 @@ def write_report(evaluations, predictors, path):
         Path(draft).write_text(page, "utf-8")
 
 
+def _section(count, evaluation, predictors):
+    """What the page shows of one evaluation."""
+    return {
+        "id": f"dataset-{count}",
+        "title": f"{evaluation.dataset}, {evaluation.split} split",
+        "evaluation": evaluation,
+        "truth": " and ".join(_truths(evaluation)),
+        "convention": evaluation.convention if evaluation.gaze_metrics else "–",
+        "few_metrics": _few_metrics(evaluation),
+        "best": _best(evaluation),
+        "figures": {
+            metric: _figure(evaluation, metric, salt=f"{count} {metric}")
+            for metric in evaluation.metrics
+        },
+        "examples": {
+            model: _examples(evaluation, model, predictors[model]) for model in evaluation.models
+        },
+    }
+
+
 def _union(lists):
     return list(dict.fromkeys(name for names in lists for name in names))
 
 
 def _truths(evaluation):
-    """What predictions are scored against: some of `_SUBJECTS`."""
+    """Kinds of ground truth that predictions are scored against: keys of `_SUBJECTS`."""
     metrics = {"density": evaluation.gaze_metrics, "mask": evaluation.mask_metrics}
     return [truth for truth in _SUBJECTS if metrics[truth]]
 
 
 def _few_metrics(evaluation):
-    return [metric for metric in _FEW_METRICS if metric in evaluation.metrics]
+    return [metric for metric in OVERVIEW if metric in evaluation.metrics]
 
 
 def _number(value, digits=3, sign="-"):
@@ -172,11 +141,12 @@ def _interval(estimate, digits=3, scale=1):
 
 
 def _best(evaluation):
-    """Metric → the best of several models, those that tie with it too."""
+    """Metric → the best of several models, ties included."""
     best = {}
     for metric in evaluation.metrics:
+        sign = 1 if METRICS[metric].more_is_better else -1
         means = {
-            model: evaluation.summary[model][metric]["mean"] * (1 if METRICS[metric] else -1)
+            model: sign * evaluation.summary[model][metric]["mean"]
             for model in evaluation.models
             if metric in evaluation.summary[model]
         }
@@ -194,83 +164,25 @@ class _Figure(NamedTuple):
     alt: str
 
 
-def _box_plots(evaluation, metric, salt):
-    """How a metric is distributed over the images, in each row of scores."""
-    from matplotlib import style
-    from matplotlib.figure import Figure
+def _figure(evaluation, metric, salt):
+    """Box plots of a metric in each row of scores, without the shuffled control.
 
-    # Another image's KL and IG would leave no room to tell the others apart.
+    Its KL and IG would leave no room to tell the others apart.
+    """
     columns = {
         row: scores[metric]
         for row, scores in evaluation.scores.items()
-        if metric in scores and row != OTHER_IMAGE
+        if metric in scores and row != SHUFFLED
     }
-    finite = [values[np.isfinite(values)] for values in columns.values()]
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,  # ids differ from those of the page's other figures
-        "text.parse_math": False,
-        "font.size": 12,
-    }
-    with style.context(["default", settings]), warnings.catch_warnings():
-        # A name's letters may lack in matplotlib's font; the browser draws them.
-        warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support")
-        figure = Figure(figsize=(4.7, 0.4 + 0.42 * len(columns)), layout="constrained")
-        axes = figure.subplots()
-        line = {"color": _INK}
-        plots = axes.boxplot(
-            finite,
-            orientation="horizontal",
-            tick_labels=[
-                "\n".join(textwrap.wrap(row, 18, max_lines=2, placeholder="…")) for row in columns
-            ],
-            widths=0.5,
-            whis=(5, 95),
-            showfliers=False,
-            showmeans=True,
-            patch_artist=True,
-            boxprops={"edgecolor": _INK},
-            whiskerprops=line,
-            capprops=line,
-            medianprops={"color": _INK, "linewidth": 2},
-            meanprops={"marker": "D", "markersize": 5, "mfc": _PAGE, "mec": _INK},
-        )
-        for place, (row, box) in enumerate(zip(columns, plots["boxes"], strict=True), 1):
-            box.set_facecolor(_MODEL if row in evaluation.models else _REFERENCE)
-            for infinity, x, side in ((-np.inf, 0.01, "left"), (np.inf, 0.99, "right")):
-                if count := np.count_nonzero(columns[row] == infinity):
-                    axes.text(
-                        x,
-                        place - 0.3,
-                        f"{_number(infinity)} in {count}",
-                        transform=axes.get_yaxis_transform(),
-                        ha=side,
-                        va="center",
-                        fontsize=10,
-                        color=_INK,
-                    )
-        axes.invert_yaxis()
-        axes.locator_params(axis="x", nbins=5)
-        axes.grid(axis="x", color=_LINE)
-        axes.set_axisbelow(True)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelcolor=_INK)
-        for patch in (figure.patch, axes.patch):
-            patch.set_visible(False)
-        written = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(written, format="svg", metadata=nothing)
-    svg = written.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg)  # would apply to the whole page
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # the same in every figure, and never referred to
-    for stand_in, styled in zip(_STAND_INS, _STYLED, strict=True):
-        svg = svg.replace(f": {stand_in}", f": {styled}")
+    finite = {row: values[np.isfinite(values)] for row, values in columns.items()}
     medians = (
         f"{row} {_number(np.median(values) if len(values) else np.nan)}"
-        for row, values in zip(columns, finite, strict=True)
+        for row, values in finite.items()
     )
-    return _Figure(svg, f"Box plots of {metric} over the images. Medians: {', '.join(medians)}.")
+    return _Figure(
+        box_plots(columns, evaluation.models, salt),
+        f"Box plots of {metric} over the images. Medians: {', '.join(medians)}.",
+    )
 
 
 # Examples
@@ -283,7 +195,7 @@ class _Picture(NamedTuple):
 
 
 def _examples(evaluation, model, predict):
-    """Title → images on which the model's CC is best, about its median, and worst; or its S."""
+    """Title → images where the model's first overview metric is best, about median, and worst."""
     scores = evaluation.scores[model]
     few_metrics = _few_metrics(evaluation)
     ranking = few_metrics[0]
@@ -310,7 +222,7 @@ def _examples(evaluation, model, predict):
 
 
 def _pictures(sample, predict):
-    """What is shown of an image: title → `_Picture`."""
+    """Pictures of an image: title → `_Picture`."""
     image, points = sample.read_image(), sample.read_fixations()
     full = image.shape[:2]
     scale = min(1, _PICTURE_SIDE / max(full))

@@ -1,4 +1,4 @@
-"""What an evaluation found, and its files."""
+"""Results of an evaluation, and their files."""
 
 import csv
 import functools
@@ -14,11 +14,11 @@ import numpy as np
 
 from keras_salnet import __version__
 from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES
-from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.statistics import bootstrap, interval, permutation_p
 from keras_salnet.files import atomic
+from keras_salnet.metrics.table import GAZE_METRICS, MASK_METRICS, METRICS
 
-# What scores can depend on: numbers, pictures, and whatever a model runs on.
+# Packages that scores can depend on: numerics, image decoding, and the backends of models.
 _PACKAGES = (
     *("numpy", "scipy", "opencv-python-headless", "keras", "tensorflow", "jax", "torch"),
     *("ai-edge-litert", "onnxruntime", "openvino"),
@@ -30,12 +30,11 @@ class Evaluation:
     """Scores of models and reference rows on the same images.
 
     Args:
-        dataset, split, convention, seed: what was scored, and how; the convention is that of the
-            metrics of where people look.
-        centre_bias: what the centre bias was taken from, in words.
-        dropped: how many fixations lay outside their image and were left out.
-        models: names of those rows that are models.
-        samples: the list of `Sample` that was scored.
+        dataset, split, convention, seed: as in `evaluate`.
+        centre_bias: the images that the centre bias is the mean of, in words.
+        dropped: number of fixations outside their image, which were dropped.
+        models: names of the rows that are models.
+        samples: list of the scored `Sample`.
         scores: row → metric → (n,) float64, one value an image; NaN where the image lacks what
             the row or the metric needs, such as fixations or a mask.
     """
@@ -57,17 +56,17 @@ class Evaluation:
 
     @property
     def gaze_metrics(self):
-        """Those of `metrics` that say how well it was predicted where people look."""
+        """Those of `metrics` that score predictions of where people look."""
         return [name for name in self.metrics if name in GAZE_METRICS]
 
     @property
     def mask_metrics(self):
-        """Those of `metrics` that say how well the salient objects were found."""
+        """Those of `metrics` that score predictions of salient objects."""
         return [name for name in self.metrics if name in MASK_METRICS]
 
     @functools.cached_property
     def summary(self):
-        """Row → metric → ``mean``, its 95 % interval ``low`` … ``high``, and ``n`` of images."""
+        """Row → metric → ``mean``, its 95 % interval ``low`` … ``high``, and ``n`` images."""
         return {
             row: {
                 metric: {
@@ -81,12 +80,11 @@ class Evaluation:
 
     @functools.cached_property
     def fractions(self):
-        """Model → metric → ``fraction`` of the way from centre bias to half against half, and its
-        95 % interval ``low`` … ``high``.
+        """Normalised scores, 0 for the centre bias and 1 for split-half humans.
 
-        Half of the observers are no strict ceiling, so that it may exceed 1. Metrics by which half
-        against half is not better than the centre bias beyond doubt, its interval, are left out:
-        there is no way between them.
+        Model → metric → ``fraction`` and its 95 % interval ``low`` … ``high``. Split-half humans
+        are no strict ceiling, so it may exceed 1. Metrics by which they are not clearly better
+        than the centre bias, judged by the interval, are left out.
         """
         fractions = {}
         for model, metric in itertools.product(self.models, METRICS):
@@ -96,7 +94,7 @@ class Evaluation:
             (at, low, high), (ats, lows, highs) = zip(*means, strict=True)
             with np.errstate(invalid="ignore", divide="ignore"):
                 way, ways = high - low, highs - lows
-                better, _ = interval(ways if METRICS[metric] else -ways)
+                better, _ = interval(ways if METRICS[metric].more_is_better else -ways)
                 if better > 0 and np.isfinite([at, way]).all():
                     fraction = _estimate("fraction", (at - low) / way, (ats - lows) / ways)
                     fractions.setdefault(model, {})[metric] = fraction
@@ -104,9 +102,10 @@ class Evaluation:
 
     @functools.cached_property
     def comparisons(self):
-        """(model, other model) → metric → mean ``difference`` of the images' scores, its 95 %
-        interval ``low`` … ``high``, and ``p`` of a paired permutation test; None where the
-        difference is not finite.
+        """Comparison of each pair of models, image by image.
+
+        (model, other model) → metric → mean ``difference`` of the scores, its 95 % interval ``low``
+        … ``high``, and ``p`` of a paired permutation test, None if the difference is not finite.
         """
         return {
             (model, other): {
@@ -128,7 +127,7 @@ class Evaluation:
 
     @functools.cached_property
     def _means(self):
-        """(row, metric) → (mean, (10000,) means had other images been drawn)."""
+        """(row, metric) → (mean, (10000,) means of bootstrap resamples)."""
         keys = [(row, metric) for row, columns in self.scores.items() for metric in columns]
         columns = np.stack([self.scores[row][metric] for row, metric in keys], axis=1)
         means, resampled = bootstrap(columns, self.seed)
@@ -141,7 +140,7 @@ def _estimate(name, value, resampled):
 
 
 def versions():
-    """Name → version, of Python and of the installed packages that scores can depend on."""
+    """Name → version of Python and of installed packages that scores can depend on."""
     found = {"keras-salnet": __version__, "Python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -152,9 +151,9 @@ def versions():
 
 
 def write_json(evaluations, path):
-    """Write all there is of some `Evaluation`s, each image's scores included, as JSON, atomically.
+    """Write `Evaluation`s with per-image scores as JSON, atomically.
 
-    A missing value is null; infinity, which JSON has no number for, the string ``"-Infinity"``.
+    A missing value is null; an infinite one is the string ``"Infinity"`` or ``"-Infinity"``.
     """
     content = {
         "versions": versions(),
@@ -185,7 +184,7 @@ def write_json(evaluations, path):
 
 
 def _plain(content):
-    """The same in what JSON knows."""
+    """Convert to types that JSON has."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     if isinstance(content, (list, tuple, np.ndarray)):
@@ -196,7 +195,7 @@ def _plain(content):
 
 
 def write_csv(evaluations, path):
-    """Write each image's scores as CSV, a line for each image and row of scores, atomically.
+    """Write per-image scores of `Evaluation`s as CSV, one line per image and row, atomically.
 
     Columns are ``dataset``, ``split``, ``image``, ``row`` and the metrics; a missing value is
     empty.

@@ -1,4 +1,4 @@
-"""Maps that a model of any kind left in a folder, to be scored as a `Predictor`'s."""
+"""Saved maps of any model, scored like those of a `Predictor`."""
 
 import logging
 import os
@@ -16,36 +16,37 @@ from keras_salnet.parallel import in_threads
 
 logger = logging.getLogger(__name__)
 
-# Ending → kind of file, the most precise first.
+# File ending → kind, the most precise first.
 _KINDS = {".npy": "NPY", ".mat": "MAT", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
-# By how many of 255 levels the channels of a grey picture may differ. JPEG at low quality stays
-# below it; even MATLAB's bone, the colour map nearest to grey, reaches twice as much.
+# Maximum difference, of 255 levels, between the channels of a grey picture. JPEG at low quality
+# stays below it; even MATLAB's bone, the colour map closest to grey, reaches twice as much.
 _CHROMA_NOISE = 16
 
-_MOST_PROBLEMS = 10  # that are listed
+_MAX_PROBLEMS = 10  # listed in an error
 
 
 class SavedMaps:
-    """The maps of one model, made by whatever program, as files in a folder.
+    """Maps of one model, made by any program, as files in a folder.
 
-    An image's map is the file of its name but for the ending, or of that name and ``_saliency``, as
-    ``keras-salnet predict`` writes it. Where there are several, the most precise kind is taken:
-    ``.npy``, then ``.mat``, ``.png``, and ``.jpg`` or ``.jpeg``. All other files are ignored.
+    An image's map is the file with the image's name and another ending, optionally with the suffix
+    ``_saliency``, as written by ``keras-salnet predict``. If there are several, the most precise
+    kind is used: ``.npy``, then ``.mat``, ``.png``, and ``.jpg`` or ``.jpeg``. Other files are
+    ignored.
 
-    - A picture is grey, of 8 or 16 bits; transparency and EXIF orientation are ignored. Colours
-      are refused: a drawn heat map does not tell its values.
-    - An array saved by NumPy holds real numbers, (H, W) but for axes of length 1.
-    - A MATLAB file, saved with ``-v7`` or older, holds a single matrix of real numbers; smaller
-      variables, 1×1, and those of other types may lie beside it.
+    - Pictures are grey, of 8 or 16 bits; transparency and EXIF orientation are ignored. Coloured
+      ones are refused: the colours of a heat map are not values.
+    - NumPy arrays hold real numbers, (H, W); axes of length 1 are ignored.
+    - MATLAB files (``-v7`` or older) hold one matrix of real numbers; 1×1 variables and those of
+      other types are ignored.
 
-    Its attributes: `folder`, and `name`, that of the folder, for tables.
+    Attributes: `folder`, and `name`, the folder's name, for tables.
 
     Args:
         folder: path of the folder; its files are listed once.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
         ValueError: it holds no file that could be a map.
 
     Example:
@@ -74,7 +75,7 @@ class SavedMaps:
             image: path of the image, which itself is not read.
 
         Returns:
-            (H, W) float64, the values as they are stored, finite; of any size.
+            (H, W) float64, the finite values as stored, of any size.
 
         Raises:
             FileNotFoundError: the image has no map.
@@ -85,17 +86,49 @@ class SavedMaps:
     def check(self, samples, track=None):
         """Decode the map of every sample once, before anything is scored.
 
-        The log tells how many maps of which kind there are, and warns of maps that were rounded to
-        8 bits, where it is known where people looked, and of constant ones.
+        Logs the number of maps of each kind, and warns of constant maps and, where gaze is known,
+        of maps rounded to 8 bits.
 
         Args:
             samples: list of `Sample`.
             track: function (items, description) → items, to show progress.
 
         Raises:
-            ValueError: a sample has no map, several of one kind, or one that cannot be read; or
-                several images have the same. The message lists what is wrong, up to ten files.
+            ValueError: a sample has no map, several of one kind, or an unreadable one; or images
+                share a map. The message lists up to ten problems.
         """
+        images, problems = self._assign(samples)
+        looks = in_threads(_look, list(images), track, f"checking {self.name}")
+        problems += [look.problem for look in looks if look.problem]
+        if problems:
+            more = len(problems) - _MAX_PROBLEMS
+            listed = [*problems[:_MAX_PROBLEMS], *([f"… and {more} more."] if more > 0 else [])]
+            lines = "\n  ".join(listed)
+            raise ValueError(f"{self.folder}: these maps cannot be scored:\n  {lines}")
+        kinds = Counter(map(_kind, images))
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        logger.info("%s: %d maps (%s)", self.folder, len(images), counts)
+        coarse = sum(look.coarse for look in looks)
+        if coarse and not all(sample.has_mask_only for sample in samples):
+            logger.warning(
+                "%s: %d of %d maps have 8 bits per value: KL and IG punish values rounded to 0 "
+                "without bound. Save floats, as .npy, if you can.",
+                self.folder,
+                coarse,
+                len(images),
+            )
+        constant = [path.name for path, look in zip(images, looks, strict=True) if look.constant]
+        if constant:
+            logger.warning(
+                "%s: %d of %d maps are constant and predict nothing: %s",
+                self.folder,
+                len(constant),
+                len(images),
+                some(constant),
+            )
+
+    def _assign(self, samples):
+        """(Map's path → set of its images, list of problems)."""
         missing, problems, images = [], [], {}
         for sample in samples:
             try:
@@ -106,47 +139,19 @@ class SavedMaps:
                 problems.append(str(error))
         if missing:
             problems.append(
-                f"{len(missing)} of {len(samples)} images have no map: {some(missing)}; each takes "
-                "a file of its own name, such as NAME.npy or NAME_saliency.png."
+                f"{len(missing)} of {len(samples)} images have no map: {some(missing)}; name each "
+                "map like its image, such as NAME.npy or NAME_saliency.png."
             )
         for path, sharing in images.items():
             if len(sharing) > 1:
                 problems.append(
-                    f"{path}: is the map of {' and '.join(map(str, sorted(sharing)))}; give each "
-                    "image a name of its own."
+                    f"{path}: is the map of {' and '.join(map(str, sorted(sharing)))}; give the "
+                    "images different names."
                 )
-        looks = in_threads(_look, list(images), track, f"checking {self.name}")
-        problems += [look.problem for look in looks if look.problem]
-        if problems:
-            if len(problems) > _MOST_PROBLEMS:
-                more = len(problems) - _MOST_PROBLEMS
-                problems = [*problems[:_MOST_PROBLEMS], f"… and {more} more."]
-            listed = "\n  ".join(problems)
-            raise ValueError(f"{self.folder}: these maps cannot be scored:\n  {listed}")
-        kinds = Counter(map(_kind, images))
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        logger.info("%s: %d maps (%s)", self.folder, len(images), counts)
-        coarse = sum(look.coarse for look in looks)
-        if coarse and not all(sample.has_mask_only for sample in samples):
-            logger.warning(
-                "%s: %d of %d maps have 8 bits a value: what is rounded to 0 there, KL and IG "
-                "punish without bound. Save floats, as .npy, where you can.",
-                self.folder,
-                coarse,
-                len(images),
-            )
-        constant = [path.name for path, look in zip(images, looks, strict=True) if look.constant]
-        if constant:
-            logger.warning(
-                "%s: %d of %d maps are constant, which tells nothing of where people look: %s",
-                self.folder,
-                len(constant),
-                len(images),
-                some(constant),
-            )
+        return images, problems
 
     def _file(self, stem):
-        """The file of the map of the image of this stem; raises as `__call__`."""
+        """Path of the map of the image with this stem; raises like `__call__`."""
         files = [*self._files.get(stem, ()), *self._files.get(f"{stem}_saliency", ())]
         for kind in _KINDS.values():
             of_kind = [path for path in files if _kind(path) == kind]
@@ -157,7 +162,7 @@ class SavedMaps:
             if of_kind:
                 return of_kind[0]
         raise FileNotFoundError(
-            f"{self.folder}: holds no map of {stem}, such as {stem}.npy or {stem}_saliency.png."
+            f"{self.folder}: has no map of {stem}, such as {stem}.npy or {stem}_saliency.png."
         )
 
 
@@ -166,7 +171,7 @@ def _kind(path):
 
 
 class _Look(NamedTuple):
-    """What is wrong with a map, or None; whether it has 8 bits a value; whether it is constant."""
+    """A map's problem or None, whether it has 8 bits per value, and whether it is constant."""
 
     problem: str | None
     coarse: bool = False
@@ -182,15 +187,14 @@ def _look(path):
 
 
 def _read(path):
-    """A map as it is stored: (H, W) finite real numbers of any type, at least one."""
+    """A map as stored: (H, W) finite real numbers of any type, not empty."""
     values = {"NPY": _read_npy, "MAT": _read_mat}.get(_kind(path), _read_picture)(path)
     if values.size == 0:
         raise ValueError(f"{path}: the map is empty, of shape {values.shape}.")
     bad = np.count_nonzero(~np.isfinite(values))
     if bad:
         raise ValueError(
-            f"{path}: {bad} of {values.size} values are NaN or infinite; all of them must be "
-            "finite."
+            f"{path}: {bad} of {values.size} values are NaN or infinite; all must be finite."
         )
     return values
 
@@ -199,8 +203,8 @@ def _read_picture(path):
     red, green, blue = cv2.split(read_image(path))
     if max(cv2.absdiff(red, green).max(), cv2.absdiff(blue, green).max()) > _CHROMA_NOISE:
         raise ValueError(
-            f"{path}: is in colour, a drawn heat map perhaps, which does not tell its values; save "
-            "the values themselves, in grey or as .npy."
+            f"{path}: is in colour, perhaps a drawn heat map; save the values themselves, in "
+            "grey or as .npy."
         )
     return read_grey(path)
 
@@ -211,15 +215,15 @@ def _read_npy(path):
             values = np.lib.format.read_array(file, allow_pickle=False)
         except Exception as error:  # what NumPy raises on a broken file has no common base
             raise ValueError(
-                f"{path}: cannot be read as an array of numbers: {error}; save it anew with "
+                f"{path}: cannot be read as an array of numbers: {error}; save it again with "
                 "np.save, as floats."
             ) from error
     if not _is_real(values):
-        raise ValueError(f"{path}: holds {values.dtype}; a map takes real numbers.")
+        raise ValueError(f"{path}: holds {values.dtype}; a map needs real numbers.")
     matrix = values if values.ndim == 2 else values.squeeze()
     if matrix.ndim != 2:
         raise ValueError(
-            f"{path}: has the shape {values.shape}; it must be one map of one image, (H, W)."
+            f"{path}: has shape {values.shape}; it must be one map of one image, (H, W)."
         )
     return matrix
 

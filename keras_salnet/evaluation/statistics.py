@@ -1,4 +1,4 @@
-"""How sure the means of scores over images are."""
+"""Confidence intervals and tests of scores over images."""
 
 import numpy as np
 from scipy import stats
@@ -9,17 +9,17 @@ _BATCH = 1 << 20  # numbers drawn at once
 
 
 def bootstrap(scores, seed=0):
-    """Means of columns of scores, and the same means had other images been drawn.
+    """Means of columns of scores, and means of bootstrap resamples of the images.
 
-    All columns are resampled by the same images, so that the differences and ratios of their means
-    have the right distribution too.
+    All columns share the resampled images, so differences and ratios of their means have the right
+    distribution too.
 
     Args:
-        scores: (n, k) float64, a line an image; NaN where it has no score, ±inf are allowed.
-        seed: of the draws.
+        scores: (n, k) float64, one row per image; NaN where it has no score; ±inf are allowed.
+        seed: random seed.
 
     Returns:
-        ((k,) means, (10000, k) means of resamples), NaN where nothing was to be averaged.
+        ((k,) means, (10000, k) means of resamples), NaN where there is nothing to average.
     """
     finite = np.isfinite(scores)
     terms = np.concatenate(
@@ -42,7 +42,7 @@ def bootstrap(scores, seed=0):
 
 
 def interval(resampled):
-    """The middle 95 % of resamples (b,), (low, high); NaN are left out, and NaN if all are."""
+    """Middle 95 % of resamples (b,): (low, high). NaN are left out; (NaN, NaN) if all are."""
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return np.nan, np.nan
@@ -52,13 +52,13 @@ def interval(resampled):
 
 
 def permutation_p(differences, seed=0):
-    """Probability that paired scores differ as much on average if neither side is better.
+    """Probability of paired scores that differ this much on average if neither side is better.
 
     A two-sided permutation test: each image's difference keeps or changes its sign.
 
     Args:
         differences: (n,) finite float64.
-        seed: of the signs, where there are too many images to try all of them.
+        seed: random seed of the signs, used if there are too many images to try all.
 
     Returns:
         Float above 0, at most 1; 1 for fewer than two images.

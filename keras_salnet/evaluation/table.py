@@ -6,17 +6,16 @@ from rich import box
 from rich.table import Table
 
 from keras_salnet.evaluation.references import CENTRE_BIAS, HALVES
-from keras_salnet.evaluation.scores import METRICS
+from keras_salnet.metrics.table import METRICS
 
 
 def tables(evaluation):
     """An `Evaluation` as tables with a column a metric.
 
     Returns:
-        List of `rich.table.Table`: the scores, a line a row of scores; where observers are known,
-        how far the models are on the way from the centre bias to half against half; and the
-        difference of each pair of models. Behind ± is half of the 95 % interval. Metrics of where
-        people look and those of masks have tables of their own.
+        List of `rich.table.Table`: the scores; where observers are known, the models' normalised
+        scores; and the difference of each pair of models. ± is half of the 95 % interval. Metrics
+        of gaze and metrics of masks have separate tables.
     """
     found = []
     for metrics, rules in (
@@ -31,21 +30,20 @@ def tables(evaluation):
         )
         found.append(_table(title, metrics, evaluation.summary, _mean_cell))
         if any(metric in way for way in evaluation.fractions.values() for metric in metrics):
-            title = f"Per cent of the way from {CENTRE_BIAS} to {HALVES}"
+            title = f"Normalised score: 0 % {CENTRE_BIAS}, 100 % {HALVES}"
             found.append(_table(title, metrics, evaluation.fractions, _fraction_cell))
         for (model, other), comparison in evaluation.comparisons.items():
-            title = f"{model} less {other}, and p of a paired permutation test"
+            title = f"{model} minus {other}, and p of a paired permutation test"
             found.append(_table(title, metrics, {"mean": comparison}, _difference_cell))
     return found
 
 
 def _table(title, metrics, rows, cell):
-    # Narrow, so that ten columns fit into a terminal of 80.
+    # Narrow: ten columns fit into 80 characters.
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("", overflow="fold")
     for metric in metrics:
-        arrow = "↑" if METRICS[metric] else "↓"
-        table.add_column(f"{metric}\n{arrow}", justify="right", no_wrap=True)
+        table.add_column(f"{metric}\n{METRICS[metric].arrow}", justify="right", no_wrap=True)
     for row, columns in rows.items():
         if columns.keys().isdisjoint(metrics):
             continue
@@ -73,7 +71,7 @@ def _half(estimate):
 
 
 def number(value, digits=3, sign="-"):
-    """A float as tables show it: rounded, "−∞", or "–" for NaN; `sign` is as of format strings."""
+    """A float as tables show it: rounded, "−∞", or "–" for NaN; `sign` as in format strings."""
     if math.isfinite(value):
         return f"{value:{sign}z.{digits}f}"
     return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"

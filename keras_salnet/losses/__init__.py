@@ -1,6 +1,6 @@
 """Losses between saliency maps, and the streaming metrics that training shows.
 
-Importing this loads no Keras, so that the command line can list `LOSSES` at once.
+Importing this package does not load Keras, so the command line can list `LOSSES` at once.
 """
 
 import lazy_loader
@@ -12,17 +12,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "CorrelationCoefficient",
             "CrossEntropy",
             "EdgeHoldLoss",
-            "FMeasure",
             "KLDivergence",
-            "MeanAbsoluteError",
             "NormalizedScanpathSaliency",
             "SaliencyLoss",
             "Similarity",
-            "StreamingMetric",
-            "streaming_metrics",
-        ]
+        ],
+        "streaming": ["FMeasure", "MeanAbsoluteError", "StreamingMetric", "streaming_metrics"],
     },
 )
 
-# Losses to train by: name → class.
+# Losses to train with: name → class.
 LOSSES = {"saliency": "SaliencyLoss", "cross_entropy": "CrossEntropy", "edge_hold": "EdgeHoldLoss"}

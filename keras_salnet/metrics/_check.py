@@ -1,4 +1,4 @@
-"""What the metrics accept: every refusal names the argument, what was found and what would do."""
+"""Checks of the metrics' arguments: errors name the argument, the problem and the remedy."""
 
 from typing import NamedTuple
 

@@ -64,35 +64,31 @@ def nss(saliency, fixations, *, convention="mit", ddof=None):
 def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
     """Information gain over a baseline (IG), in bits per fixation.
 
-    With p and b the densities that the prediction and the baseline stand for,
+    With p and b the densities of the prediction and of the baseline, usually the centre bias,
 
-        IG = mean over fixations of log2(eps + p) - log2(eps + b),    eps = 2.2204e-16:
+        IG = mean over fixations of log2(eps + p) - log2(eps + b),    eps = 2.2204e-16.
 
-    how much better the prediction foretells a fixation than the baseline does, which is usually the
-    centre bias: where people look in other images.
-
-    `"mit"` stretches each map to [0, 1] and divides it by its sum, and takes every fixated pixel
-    once. `"pysaliency"` only divides by the sum, has no eps, and takes every fixation. The two
-    differ widely where a map's lowest values are fixated: there `"mit"` has p near 0, and a single
-    such fixation costs up to 52 bits.
+    `"mit"` stretches each map to [0, 1], divides it by its sum, and counts every fixated pixel
+    once: a fixation on the lowest value costs up to 52 bits. `"pysaliency"` only divides by the
+    sum, has no eps, and counts every fixation.
 
     Args:
-        saliency: (H, W) prediction. `"pysaliency"` wants a density, as positive as it was meant
-            to be, of any sum; `"mit"` takes any scale and sign.
+        saliency: (H, W) prediction. `"pysaliency"` needs a density, of any sum; `"mit"` takes any
+            scale and sign.
         fixations: (n, 2) of (x, y) pixels, int or float, 0-based, x to the right, y down. (x, y)
             lies in pixel (⌊x⌋, ⌊y⌋), which must be inside the frame.
         baseline: (H, W), like `saliency`; `None` is the uniform density.
         convention: `"mit"` or `"pysaliency"`.
 
     Returns:
-        Float, 0 for a prediction as good as the baseline, the higher the better. `"mit"` stays
-        within ±52.1; a constant map counts as uniform, where MIT's code gives NaN. `"pysaliency"`
-        gives -inf if the prediction is 0 at a fixation, as pysaliency does.
+        Float; 0 is as good as the baseline, more is better. `"mit"` stays within ±52.1; a constant
+        map counts as uniform (MIT's code: NaN). `"pysaliency"` gives -inf if the prediction is 0 at
+        a fixation.
 
     Raises:
-        ValueError: for a map that is not 2-D, of other size or not finite; for fixations that are
-            empty, not (n, 2), not finite or outside; for an unknown convention; under
-            `"pysaliency"` for a negative map and for a baseline that is 0 at a fixation.
+        ValueError: a map is not 2-D, of other size or not finite; fixations are empty, not (n, 2),
+            not finite or outside; the convention is unknown; or, under `"pysaliency"`, a map is
+            negative or the baseline is 0 at a fixation.
 
     Source: Kümmerer et al., "Information-theoretic model comparison unifies saliency metrics", PNAS
     2015; `InfoGain.m` of the MIT Saliency Benchmark; `pysaliency.Model.information_gain`.
@@ -109,8 +105,7 @@ def information_gain(saliency, fixations, baseline=None, *, convention="mit"):
     check_convention(convention)
     saliency = check_map("saliency", saliency)
     pixels = check_fixations(fixations, saliency.values.shape, convention)
-    if baseline is None:
-        baseline = np.ones(saliency.values.shape)
+    baseline = np.ones(saliency.values.shape) if baseline is None else baseline
     baseline = check_map("baseline", baseline)
     check_same_size("baseline", baseline.values, "saliency", saliency.values)
     maps = {"saliency": saliency, "baseline": baseline}

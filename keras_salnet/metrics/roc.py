@@ -64,28 +64,27 @@ def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
     area under the line through (0, 0), these points and (1, 1) is AUC-Judd. Only the map's order
     matters, not its values.
 
-    The hit rate of `"mit"` takes every fixated pixel once, that of `"pysaliency"` every fixation.
+    The hit rate counts every fixated pixel once (`"mit"`) or every fixation (`"pysaliency"`).
 
     Args:
         saliency: (H, W) prediction, of any scale and sign.
         fixations: (n, 2) of (x, y) pixels, int or float, 0-based, x to the right, y down. (x, y)
             lies in pixel (⌊x⌋, ⌊y⌋), which must be inside the frame.
         convention: `"mit"` or `"pysaliency"`.
-        jitter: break ties by noise of 1e-7, uniform (`"mit"`) or normal (`"pysaliency"`), as both
-            references do by default. They add it to the map as it is, where it drowns one that
-            sums to 1; here the map is first stretched to [0, 1].
-        seed: of the jitter.
+        jitter: break ties with noise of 1e-7, uniform (`"mit"`) or normal (`"pysaliency"`). Both
+            references do so by default, even on a map that sums to 1, where noise dominates; here
+            the map is first stretched to [0, 1].
+        seed: random seed of the jitter.
 
     Returns:
-        Float from 0 to 1 (best). 0.5 is chance, to which n fixations add 1 / (2n + 2), since the
-        line cuts the corners of the full ROC curve. 0.5 for a constant prediction (MIT's code: NaN,
-        or with jitter a random value) and where every pixel is fixated. Without jitter, tied
-        fixations are one point of the curve, as in pysaliency; MIT's code then makes the curve
-        run backwards and can leave [0, 1].
+        Float from 0 to 1 (best). Chance is 0.5 + 1 / (2n + 2) for n fixations, since the line cuts
+        the corners of the ROC curve. 0.5 for a constant prediction (MIT's code: NaN or, with
+        jitter, random) and if every pixel is fixated. Without jitter, tied fixations are one point
+        of the curve, as in pysaliency; MIT's curve then runs backwards and can leave [0, 1].
 
     Raises:
-        ValueError: for a map that is not 2-D or not finite; for fixations that are empty, not
-            (n, 2), not finite or outside; for an unknown convention.
+        ValueError: the map is not 2-D or not finite; fixations are empty, not (n, 2), not finite or
+            outside; or the convention is unknown.
 
     Source: Judd et al., "Learning to predict where humans look", ICCV 2009; `AUC_Judd.m` of the MIT
     Saliency Benchmark; `pysaliency.SaliencyMapModel.AUC_Judd`.
@@ -108,9 +107,8 @@ def auc_judd(saliency, fixations, *, convention="mit", jitter=False, seed=0):
         draw = random.random if convention == "mit" else random.standard_normal
         noise = _JITTER * draw(saliency.values.shape)
         saliency = check_map("saliency", stretch(saliency)(saliency.values) + noise)
-
-    # The area is the mean, over the never-fixated pixels, of the hit rates of the two thresholds
-    # around a pixel's value: the one that it reaches and the next one, which it does not.
+    # The area is the mean, over never-fixated pixels, of the hit rates at the two thresholds around
+    # a pixel's value.
     thresholds, hits = _hits(saliency.values.take(pixels))
     around = np.append(pixels.size, hits)
     around = around[:-1] + around[1:]

@@ -4,10 +4,11 @@ import csv
 from pathlib import Path
 
 from keras_salnet.files import atomic
+from keras_salnet.metrics.table import METRICS
 
-_TITLES = {
-    **{"loss": "Loss", "kl": "KL (lower is better)", "cc": "CC", "sim": "SIM"},
-    **{"mae": "MAE (lower is better)", "f": "F-measure"},
+# Column of the history → title; training logs metrics by their lower-case names.
+_TITLES = {"loss": "Loss", "f": "F-measure"} | {
+    name.lower(): metric.title for name, metric in METRICS.items()
 }
 
 

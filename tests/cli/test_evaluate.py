@@ -56,7 +56,7 @@ def test_folders_of_maps_are_compared_on_several_datasets(place, capsys):
         "--json", "all/scores.json", "--csv", "scores.csv", "--report", "report.html",
     )  # fmt: skip
     assert status == 0
-    for text in ("one, test split, 4 images", "two, test split", "half against", "truth less"):
+    for text in ("one, test split, 4 images", "two, test split", "split-half", "truth minus"):
         assert text in printed
     for file in ("all/scores.json", "scores.csv", "report.html"):
         assert f"Written: {file}" in printed
@@ -80,7 +80,7 @@ def test_folders_of_maps_are_compared_on_several_datasets(place, capsys):
     page = (place / "report.html").read_text("utf-8")
     assert "one" in page
     assert "two" in page
-    assert "half against half" in page
+    assert "split-half humans" in page
 
 
 def test_the_convention_the_split_and_the_seed_are_the_user_s(place, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import pytest
 from keras_salnet import cli
 from keras_salnet.data import load_dataset
 from keras_salnet.evaluation import evaluate
-from keras_salnet.evaluation.scores import MASK_METRICS
+from keras_salnet.metrics.table import MASK_METRICS
 
 SIZE = (36, 48)
 

@@ -1,5 +1,7 @@
 """Images with gaze on disk, and evaluations made by hand."""
 
+import dataclasses
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,11 @@ import pytest
 
 from keras_salnet.data import Sample
 from keras_salnet.evaluation import Evaluation
+from keras_salnet.images.visualize import to_grey
+
+sys.path.append(str(Path(__file__).parent))  # pytest's importlib mode leaves it out
+
+from report_pages import written
 
 SIZES = ((40, 60), (36, 36), (50, 32), (24, 64))
 
@@ -68,3 +75,56 @@ def make_evaluation():
         return Evaluation(**about | options, models=models, scores=scores)
 
     return make
+
+
+# Reports
+
+
+@pytest.fixture(scope="module")
+def make(make_evaluation, tmp_path_factory):
+    """As `make_evaluation`, of images that exist: grey, each of its own shade, all looked at."""
+    folder = tmp_path_factory.mktemp("images")
+    samples = []
+    for number in range(30):
+        path = folder / f"{number}.png"
+        assert cv2.imwrite(str(path), np.full((40, 60, 3), 8 * number, np.uint8))
+        samples.append(Sample(path, fixations=np.array([(29.5, 19.5)]), sigma=4))
+
+    def make(scores, models=("model",), **options):
+        evaluation = make_evaluation(scores, models, **options)
+        return dataclasses.replace(evaluation, samples=samples[: len(evaluation.samples)])
+
+    return make
+
+
+@pytest.fixture
+def report(tmp_path):
+    path = tmp_path / "page" / "report.html"
+    return lambda *evaluations, **options: written(path, list(evaluations), **options)
+
+
+# Saved maps
+
+
+@pytest.fixture(scope="module")
+def values():
+    """(H, W) float64 in 0…1, smooth as saliency is, from the lowest to the highest."""
+    noise = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 1, (24, 40)), (0, 0), 4)
+    return (noise - noise.min()) / np.ptp(noise)
+
+
+@pytest.fixture(scope="module")
+def grey(values):
+    return to_grey(values)
+
+
+@pytest.fixture(scope="module")
+def grey16(values):
+    return np.round(values * 65535).astype(np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "deepgaze"
+    folder.mkdir()
+    return folder

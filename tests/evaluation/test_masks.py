@@ -13,8 +13,8 @@ from rich.console import Console
 from keras_salnet import metrics
 from keras_salnet.data import Dataset, Sample
 from keras_salnet.evaluation import evaluate, write_csv, write_json, write_report
-from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS
 from keras_salnet.evaluation.table import tables
+from keras_salnet.metrics.table import GAZE_METRICS, MASK_METRICS
 
 SIZES = ((40, 60), (36, 36), (50, 32), (24, 64), (61, 47))
 FRAME = (96, 128)
@@ -150,14 +150,14 @@ def test_the_truth_is_the_best_of_all_rows(write_masked):
     truth = {sample.image: sample.read_mask() for sample in samples}
     summary = evaluate(truth.__getitem__, of(samples)).summary
     means = {row: {m: v["mean"] for m, v in columns.items()} for row, columns in summary.items()}
-    assert list(means) == ["model", "centre bias", "Gaussian centre", "another image"]
+    assert list(means) == ["model", "centre bias", "Gaussian centre", "shuffled control"]
     ours = means.pop("model")
     assert ours["MAE"] == 0
     for metric in ("maxF", "Fw", "S"):
         assert ours[metric] == pytest.approx(1)
     for row, others in means.items():
-        for metric, more_is_better in MASK_METRICS.items():
-            assert (ours[metric] > others[metric]) == more_is_better, (row, metric)
+        for metric, entry in MASK_METRICS.items():
+            assert (ours[metric] > others[metric]) == entry.more_is_better, (row, metric)
 
 
 def bias_of(samples):
@@ -197,13 +197,13 @@ def test_where_no_training_image_has_a_mask_each_scored_image_is_left_out(write_
 def test_another_image_is_the_mask_of_another(write_masked):
     pair = write_masked(2)
     masks = [sample.read_mask() for sample in pair]
-    found = evaluate({}, of(pair)).scores["another image"]["MAE"]
+    found = evaluate({}, of(pair)).scores["shuffled control"]["MAE"]
     for value, mask, other in zip(found, masks, masks[::-1], strict=True):
         shape = tuple(np.minimum(mask.shape, other.shape))[::-1]
         shrunk = cv2.resize(np.float64(other), shape, interpolation=cv2.INTER_AREA)
         grown = cv2.resize(shrunk, mask.shape[::-1], interpolation=cv2.INTER_LINEAR)
         assert value == pytest.approx(metrics.mean_absolute_error(grown, mask))
-    assert "another image" not in evaluate(noise, of(pair[:1])).scores
+    assert "shuffled control" not in evaluate(noise, of(pair[:1])).scores
 
 
 # Gaze and masks
@@ -223,7 +223,7 @@ def test_where_both_are_known_both_are_scored_and_neither_changes_the_other(look
         for metric, values in columns.items():
             alone = gaze if metric in GAZE_METRICS else masks
             assert np.array_equal(values, alone.scores[row][metric]), (row, metric)
-    assert both.scores["half against half"].keys() == set(gaze.metrics)
+    assert both.scores["split-half humans"].keys() == set(gaze.metrics)
 
 
 def test_where_some_images_lack_a_mask_the_others_are_scored(looked_at):
@@ -235,7 +235,7 @@ def test_where_some_images_lack_a_mask_the_others_are_scored(looked_at):
         values = found.scores["model"][metric]
         assert np.isnan(values).tolist() == [False, True, False, False]
         assert np.array_equal(values[[0, 2, 3]], expected.scores["model"][metric])
-        assert not np.isnan(found.scores["another image"][metric][[0, 2, 3]]).any()
+        assert not np.isnan(found.scores["shuffled control"][metric][[0, 2, 3]]).any()
     assert found.summary["model"]["S"]["n"] == 3
     assert found.summary["model"]["CC"]["n"] == 4
 
@@ -249,7 +249,7 @@ def test_scores_do_not_depend_on_the_workers(looked_at):
 
 def test_a_map_without_a_score_is_told_with_its_image_and_model(write_masked):
     (sample,) = write_masked(1)
-    with pytest.raises(ValueError, match=r"0\.png: the map of bad has no score: .*NaN"):
+    with pytest.raises(ValueError, match=r"0\.png: cannot score the map of bad: .*NaN"):
         evaluate({"bad": lambda image: np.full((4, 4), np.nan)}, of([sample]))
 
 
@@ -272,20 +272,20 @@ def test_masks_alone_leave_no_trace_of_gaze(write_masked, tmp_path):
     write_report([evaluation], predictors, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "made, test split, 4 images, against masks; mean" in " ".join(text.split())
-    assert len(tables(evaluation)) == 2  # the scores, and one less two
+    assert len(tables(evaluation)) == 2  # the scores, and one minus two
     assert "convention" not in text
     assert "Convention <code>" not in page
     for metric in GAZE_METRICS:
         assert metric not in text.split()
         assert f'<th scope="col">{metric} ' not in page
-    assert "half against half" not in text
+    assert "split-half humans" not in text
     for metric in MASK_METRICS:
         assert metric in text.split()
         assert f'<th scope="col">{metric} ' in page
         assert f"<dt>{metric}</dt>" in page
     assert "which objects stand out" in page
     assert "where people look" not in page
-    assert "the mean mask of the other images" in page
+    assert "The mean mask of the other images" in page
     assert "Best by S" in page
     (found,) = json.loads((tmp_path / "scores.json").read_text())["evaluations"]
     assert found["scores"]["two"].keys() == MASK_METRICS.keys()
@@ -302,7 +302,7 @@ def test_gaze_and_masks_are_both_shown(looked_at, tmp_path):
     assert "…" not in text
     gaze, masks = text.split("against masks")
     assert "mit convention" in gaze
-    assert "half against half" in " ".join(gaze.split())
+    assert "split-half humans" in " ".join(gaze.split())
     assert "half" not in masks.split("interval")[1], "people find no masks"
     assert set(evaluation.gaze_metrics) <= set(gaze.split())
     assert set(MASK_METRICS) <= set(masks.split())
@@ -311,5 +311,5 @@ def test_gaze_and_masks_are_both_shown(looked_at, tmp_path):
     for metric in evaluation.metrics:
         assert f'<th scope="col">{metric} ' in page
     assert "where people look and which objects stand out" in page
-    assert "the mean density and mask of" in page
+    assert "The mean density and mask of" in page
     assert "Best by CC" in page

@@ -13,8 +13,8 @@ from rich.console import Console
 from keras_salnet.data import Sample
 from keras_salnet.evaluation import write_csv, write_json
 from keras_salnet.evaluation.references import REFERENCES
-from keras_salnet.evaluation.scores import GAZE_METRICS, MASK_METRICS, METRICS
 from keras_salnet.evaluation.table import tables
+from keras_salnet.metrics.table import GAZE_METRICS, MASK_METRICS, METRICS
 
 MIT = [metric for metric in METRICS if metric != "AUC"]
 PYSALIENCY = [metric for metric in METRICS if metric != "AUC-Borji"]
@@ -32,12 +32,12 @@ def random_scores(rows, metrics, count=6):
 @pytest.fixture
 def evaluation(make_evaluation):
     """Two models and the centre bias; one image lacks fixations, one has an IG of -inf."""
-    scores = random_scores(("модель", "runs/vggrga", "half against half", "centre bias"), MIT)
+    scores = random_scores(("модель", "runs/vggrga", "split-half humans", "centre bias"), MIT)
     for columns in scores.values():
         for metric in set(columns) - {"KL", "CC", "SIM", "EMD"}:
             columns[metric][2] = np.nan
     scores["модель"]["IG"][4] = -np.inf
-    del scores["half against half"]["EMD"]
+    del scores["split-half humans"]["EMD"]
     names = ("straße", "0,1", 'a "quoted" name', "写真", "new\nline", "plain")
     return make_evaluation(
         scores,
@@ -52,7 +52,7 @@ def evaluation(make_evaluation):
 @pytest.fixture
 def other(make_evaluation):
     """Of the other convention."""
-    scores = random_scores(("модель", "another image"), PYSALIENCY, 3)
+    scores = random_scores(("модель", "shuffled control"), PYSALIENCY, 3)
     return make_evaluation(scores, ("модель",), convention="pysaliency", split="all")
 
 
@@ -239,13 +239,13 @@ def test_missing_and_infinite_values_have_signs(make_evaluation):
     scores = {
         "model": {"NSS": [1, 2], "IG": [-np.inf, -np.inf]},
         "other": {"NSS": [3, 1], "IG": [-np.inf, -np.inf]},
-        "half against half": {"NSS": [1, 2]},
+        "split-half humans": {"NSS": [1, 2]},
     }
     text = printed(make_evaluation(scores, ("model", "other")))
     model = next(line for line in text.splitlines() if "model" in line and "1.5" in line)
     assert model.split() == ["model", "1.500", "−∞"]
-    halves = next(line for line in text.splitlines() if "half against half" in line)
-    assert halves.split()[3:] == ["1.500", "–"]
+    halves = next(line for line in text.splitlines() if "split-half humans" in line)
+    assert halves.split()[2:] == ["1.500", "–"]
     assert "nan" not in text
     assert "inf" not in text
 
@@ -254,12 +254,12 @@ def test_tables_of_fractions_and_pairs_come_where_they_say_something(make_evalua
     scores = random_scores(("a", "b", "c"), ["CC"], 9)
     assert len(tables(make_evaluation(scores, ("a",)))) == 1
     assert len(tables(make_evaluation(scores, ("a", "b", "c")))) == 1 + 3
-    rows = {"centre bias": {"CC": np.zeros(9)}, "half against half": {"CC": np.full(9, 0.5)}}
+    rows = {"centre bias": {"CC": np.zeros(9)}, "split-half humans": {"CC": np.full(9, 0.5)}}
     model = {"CC": np.full(9, 0.4)}
     evaluation = make_evaluation({"model": model, **rows})
     assert len(tables(evaluation)) == 2
     words = printed(evaluation).split()
-    assert "Per cent of the way from centre bias to half against half" in " ".join(words)
+    assert "Normalised score: 0 % centre bias, 100 % split-half humans" in " ".join(words)
     assert "80" in words
 
 
@@ -268,7 +268,7 @@ def test_p_is_shown_in_two_digits(make_evaluation, difference, shown):
     column = np.random.default_rng(3).normal(0, 0.1, 30)
     scores = {"one": {"CC": column + difference}, "two": {"CC": column}}
     text = printed(make_evaluation(scores, ("one", "two")))
-    assert "one less two" in text
+    assert "one minus two" in " ".join(text.split())
     assert f"{difference:+.3f}" in text
     assert shown in text.split()
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from keras_salnet import metrics
-from keras_salnet.evaluation.scores import METRICS, Truth, resized, score
+from keras_salnet.evaluation.scores import Truth, resized, score
+from keras_salnet.metrics.table import METRICS
 
 SIZE = (48, 64)
 CONVENTIONS = ("mit", "pysaliency")
@@ -70,9 +71,9 @@ def test_the_arrows_of_the_table_point_to_the_truth(truth):
     noise = np.random.default_rng(3).random(SIZE)
     for convention in CONVENTIONS:
         best, worse = (score(p, truth, convention) for p in (truth.density, noise))
-        for metric, more_is_better in METRICS.items():
+        for metric, entry in METRICS.items():
             if metric in best:
-                assert (best[metric] > worse[metric]) == more_is_better, metric
+                assert (best[metric] > worse[metric]) == entry.more_is_better, metric
 
 
 def test_the_prediction_is_resized_and_the_density_never(truth):

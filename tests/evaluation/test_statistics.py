@@ -154,16 +154,16 @@ def test_the_summary_has_means_intervals_and_numbers_of_images(make_evaluation):
 
 
 def reference_rows(**better):
-    """The centre bias' and half against half's scores; `better` by so much on average."""
+    """The centre bias' and split-half humans's scores; `better` by so much on average."""
     random = np.random.default_rng(6)
     bias = {metric: random.normal(1, 0.3, 50) for metric in better}
     halves = {metric: bias[metric] + random.normal(gap, 0.3, 50) for metric, gap in better.items()}
-    return {"half against half": halves, "centre bias": bias}
+    return {"split-half humans": halves, "centre bias": bias}
 
 
 def test_the_way_starts_at_the_centre_bias_and_ends_at_half_against_half(make_evaluation):
     rows = reference_rows(KL=-0.8, NSS=2.0)
-    bias, halves = rows["centre bias"], rows["half against half"]
+    bias, halves = rows["centre bias"], rows["split-half humans"]
     middle = {metric: (bias[metric] + halves[metric]) / 2 for metric in bias}
     beyond = {metric: 1.5 * halves[metric] - 0.5 * bias[metric] for metric in bias}
     models = {"none": bias, "all": halves, "middle": middle, "beyond": beyond}
@@ -190,7 +190,7 @@ def test_a_worse_model_has_a_negative_fraction_by_every_metric(make_evaluation):
 def test_the_interval_of_a_fraction_is_that_of_resampled_images(make_evaluation):
     rows = reference_rows(NSS=2.0)
     model = np.random.default_rng(7).normal(2, 0.5, 50)
-    bias, halves = rows["centre bias"]["NSS"], rows["half against half"]["NSS"]
+    bias, halves = rows["centre bias"]["NSS"], rows["split-half humans"]["NSS"]
     found = make_evaluation({"model": {"NSS": model}, **rows}).fractions["model"]["NSS"]
 
     def fraction(model, bias, halves, axis=-1):
@@ -210,7 +210,7 @@ def test_there_is_no_way_where_half_against_half_is_no_better(make_evaluation):
     model = {metric: np.ones(50) for metric in ("KL", "NSS", "CC", "SIM")}
     assert make_evaluation({"model": model, **rows}).fractions["model"].keys() == {"CC"}
     assert make_evaluation({"model": model, "centre bias": model}).fractions == {}
-    equal = {"model": model, "centre bias": model, "half against half": model}
+    equal = {"model": model, "centre bias": model, "split-half humans": model}
     assert make_evaluation(equal).fractions == {}
 
 
@@ -220,7 +220,7 @@ def test_there_is_no_way_that_may_be_chance(make_evaluation):
         steps = np.tile([1 + gap, -1 + gap], 25)  # ± 0.28
         rows = {
             "model": {"NSS": bias, "KL": bias},
-            "half against half": {"NSS": bias + steps, "KL": bias - steps},
+            "split-half humans": {"NSS": bias + steps, "KL": bias - steps},
             "centre bias": {"NSS": bias, "KL": bias},
         }
         fractions = make_evaluation(rows).fractions

@@ -1,4 +1,4 @@
-"""Losses and streaming metrics against the pure metrics, on good maps and on degenerate ones."""
+"""Losses against the pure metrics, on good maps and on degenerate ones."""
 
 import keras
 import numpy as np
@@ -11,14 +11,10 @@ from keras_salnet.losses import (
     CorrelationCoefficient,
     CrossEntropy,
     EdgeHoldLoss,
-    FMeasure,
     KLDivergence,
-    MeanAbsoluteError,
     NormalizedScanpathSaliency,
     SaliencyLoss,
     Similarity,
-    StreamingMetric,
-    streaming_metrics,
 )
 
 SHAPE = (24, 32)
@@ -368,15 +364,11 @@ def test_float32_under_mixed_precision(loss):
         plain, masked = (
             samplewise(loss)(y_true, tf.constant(y_pred), *weight) for weight in ((), (mask,))
         )
-        metric = StreamingMetric(loss(), name="metric")
-        metric.update_state(y_true, tf.constant(y_pred))
-        streamed = metric.result()
     finally:
         keras.config.set_dtype_policy("float32")
     for values in (plain, masked):
         assert values.dtype == "float32"
         np.testing.assert_allclose(values, wanted, rtol=0, atol=1e-4)
-    assert float(streamed) == pytest.approx(wanted.mean(), abs=1e-4)
 
 
 @each_loss
@@ -419,131 +411,7 @@ def test_config_round_trip(loss):
     assert float(value) == float(wanted)
 
 
-# Streaming
-
-
-@each_loss
-def test_streaming_over_uneven_batches(loss):
-    y_true, y_pred = maps(loss)
-    metric = StreamingMetric(loss(dtype="float64"), name="metric", dtype="float64")
-    for _ in range(2):
-        for part in (slice(0, 3), slice(3, 4), slice(4, 5)):
-            metric.update_state(y_true[part], y_pred[part])
-        wanted = oracle(loss, y_true, y_pred).mean()
-        assert float(metric.result()) == pytest.approx(wanted, abs=1e-9)
-        metric.reset_state()
-
-
-def test_streaming_through_masks():
-    y_true, y_pred = maps(KLDivergence)
-    mask = np.zeros_like(y_true)
-    mask[:, 4:20, :30] = 1
-    metric = StreamingMetric(KLDivergence(), name="kl")
-    metric.update_state(y_true[:2], y_pred[:2], mask[:2])
-    metric.update_state(y_true[2:], y_pred[2:], mask[2:])
-    wanted = oracle(KLDivergence, y_true[:, 4:20, :30], y_pred[:, 4:20, :30]).mean()
-    assert float(metric.result()) == pytest.approx(wanted, abs=1e-5)
-
-
-def test_streaming_sample_weights_weigh_the_mean():
-    y_true, y_pred = maps(KLDivergence)
-    weights = np.array([0.0, 1.0, 2.0, 0.0, 3.0], "float32")
-    metric = StreamingMetric(KLDivergence(), name="kl")
-    metric.update_state(y_true[:2], y_pred[:2], weights[:2])
-    metric.update_state(y_true[2:], y_pred[2:], weights[2:])
-    wanted = np.average(oracle(KLDivergence, y_true, y_pred), weights=weights)
-    assert float(metric.result()) == pytest.approx(wanted, abs=1e-5)
-
-
-def test_streaming_metrics_of_training():
-    y_true, y_pred = maps(KLDivergence)
-    streaming = streaming_metrics()
-    assert [metric.name for metric in streaming] == ["kl", "cc", "sim"]
-    for metric, loss in zip(streaming, TO_DENSITY, strict=True):
-        metric.update_state(y_true, y_pred)
-        wanted = oracle(loss, y_true, y_pred).mean()
-        assert float(metric.result()) == pytest.approx(wanted, abs=1e-5)
-
-
-MASK_METRICS = {
-    MeanAbsoluteError: metrics.mean_absolute_error,
-    FMeasure: lambda pred, mask: metrics.f_measure(pred, mask, threshold="adaptive"),
-}
-
-
-@pytest.mark.parametrize("loss", MASK_METRICS)
-def test_metrics_of_masks(loss):
-    """Of any scale, with a mask of the frame, and of constant predictions and empty masks."""
-    y_true, y_pred = maps(KLDivergence)
-    objects = y_true >= y_true.max(axis=(1, 2, 3), keepdims=True) / 2
-    y_pred[4] = 0.3
-    objects[3] = False
-    wanted = [
-        MASK_METRICS[loss](pred, mask)
-        for pred, mask in zip(y_pred[..., 0], objects[..., 0], strict=True)
-    ]
-    given = (0.01 * objects).astype("float32")
-    np.testing.assert_allclose(samplewise(loss)(given, y_pred), wanted, rtol=1e-5)
-    assert len(set(wanted)) >= 4
-
-    input_size = np.zeros_like(y_pred)
-    input_size[:, 4:20, :30] = 1
-    outside = np.where(input_size, y_pred, 9), np.where(input_size, given, 9)
-    cropped = samplewise(loss)(given[:, 4:20, :30], y_pred[:, 4:20, :30])
-    np.testing.assert_allclose(samplewise(loss)(*outside[::-1], input_size), cropped, rtol=1e-5)
-
-    y_pred[0, 3, 4] = np.nan
-    values = samplewise(loss)(given, y_pred)
-    assert np.array_equal(np.isnan(values), [True, False, False, False, False])
-
-
-def test_streaming_metrics_of_masks():
-    y_true, y_pred = maps(KLDivergence)
-    streaming = streaming_metrics(masks=True)
-    assert [metric.name for metric in streaming] == ["mae", "f"]
-    for metric, loss in zip(streaming, MASK_METRICS, strict=True):
-        metric.update_state(y_true, y_pred)
-        assert float(metric.result()) == pytest.approx(float(loss()(y_true, y_pred)), rel=1e-6)
-
-
-def test_streaming_config_round_trip():
-    metric = StreamingMetric(
-        SaliencyLoss(1.0, 2.0, 3.0, dtype="float64"), name="mine", dtype="float64"
-    )
-    copy = keras.metrics.deserialize(keras.metrics.serialize(metric))
-    assert copy.get_config() == metric.get_config()
-    assert copy.name == "mine"
-    assert copy.loss.get_config() == metric.loss.get_config()
-    for each in (metric, copy):
-        each.update_state(*maps(SaliencyLoss))
-    assert float(copy.result()) == float(metric.result())
-
-
-def test_fit_shows_what_the_loss_is_made_of():
-    """Compiled into a model, with a mask for the weights."""
-    y_true, y_pred = maps(SaliencyLoss)
-    mask = np.zeros_like(y_true)
-    mask[:, 4:] = 1
-    net = keras.Sequential([keras.Input((*SHAPE, 1)), keras.layers.Identity()])
-    net.compile(loss=SaliencyLoss(), weighted_metrics=streaming_metrics())
-    logs = net.evaluate(
-        y_pred, y_true, sample_weight=mask, batch_size=2, verbose=0, return_dict=True
-    )
-    assert logs["loss"] == pytest.approx(10 * logs["kl"] - logs["cc"] - logs["sim"], rel=1e-4)
-    wanted = oracle(KLDivergence, y_true[:, 4:], y_pred[:, 4:]).mean()
-    assert logs["kl"] == pytest.approx(wanted, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        KLDivergence,
-        CorrelationCoefficient,
-        Similarity,
-        NormalizedScanpathSaliency,
-        SaliencyLoss,
-    ],
-)
+@each_of_metrics
 def test_nan_is_not_taken_for_an_empty_map(loss):
     maps = np.random.default_rng(0).random((2, 6, 7, 1)).astype("float32")
     broken = maps.copy()

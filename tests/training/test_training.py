@@ -634,7 +634,7 @@ def test_evaluation_scores_a_trained_model(run, displays, images):
     predictor = Predictor.load(run)
     evaluation = evaluate(predictor, dataset)
     assert evaluation.split == "test"
-    assert list(evaluation.scores) == ["tiny", "centre bias", "Gaussian centre", "another image"]
+    assert list(evaluation.scores) == ["tiny", "centre bias", "Gaussian centre", "shuffled control"]
     sample = dataset["test"][1]
     saliency, density = predictor(sample.image), sample.read_density(None)
     scores = evaluation.scores["tiny"]
