@@ -53,10 +53,10 @@ def add(commands):
         "--convention",
         choices=["mit", "pysaliency"],
         default="mit",
-        help="convention of the metrics (default: mit)",
+        help="convention of the metrics",
     )
     parser.add_argument("--emd", action="store_true", help="also compute EMD, which is slow")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed")
     parser.add_argument(
         "--workers",
         type=positive,

@@ -1,5 +1,7 @@
 """Figures of the report: box plots of the scores."""
 
+import re
+
 import numpy as np
 import pytest
 from report_pages import (
@@ -74,3 +76,9 @@ def test_a_long_name_leaves_room_for_the_boxes(make, report):
     _, drawing = page.figures()["CC"]
     assert max(map(len, labels(drawing))) <= 18
     assert page.table("Scores on made, test split")[0][0] == name
+
+
+def test_the_text_of_figures_has_the_colour_of_the_page(make, report):
+    page = report(make(random_scores(("model", BIAS), ["CC"])))
+    (rule,) = re.findall(r"\.plots svg text \{([^}]*)\}", page.source)
+    assert "fill: currentColor !important" in rule
