@@ -20,7 +20,7 @@ def main():
         (model,) = evaluation["models"]
         rows = (model, HALVES, ONE_HUMAN, CENTRE_BIAS)
         images = len(evaluation["images"])
-        header = [f"{evaluation['dataset']}, {images} images", *rows, "% of the way"]
+        header = [f"{evaluation['dataset']}, {images} images", *rows, "normalised, %"]
         lines = [header, ["---"] * len(header)]
         for metric in METRICS:
             if metric not in evaluation["summary"][model]:

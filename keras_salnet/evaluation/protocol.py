@@ -132,7 +132,7 @@ class _Protocol:
     def _learn(self, kind, scored, training):
         """A centre bias of the training samples or, where there are none, leave-one-out."""
         source = training or scored
-        planes = self._each(kind.preprocess, zip(source), source, "centre bias")
+        planes = self._each(kind.small_density, zip(source), source, "centre bias")
         return kind(planes, leave_out=not training)
 
     def _each(self, function, tasks, items, title):

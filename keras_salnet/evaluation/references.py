@@ -23,7 +23,7 @@ class CentreBias:
     A uniform density is among them, so that no place has zero probability.
 
     Args:
-        densities: (96, 128) densities, from `in_frame`.
+        densities: (96, 128) densities, from `small_density`.
         leave_out: whether the densities are those of the scored images: each image's own is then
             left out of its centre bias (leave-one-out).
     """
@@ -37,7 +37,7 @@ class CentreBias:
             self._count += 1
 
     @staticmethod
-    def preprocess(sample):
+    def small_density(sample):
         """The ground-truth density of a `Sample`: (96, 128) float64."""
         return sample.read_density_in(_FRAME)
 
@@ -45,14 +45,14 @@ class CentreBias:
         """The prediction for a `Sample`: (96, 128) float64 that sums to 1."""
         if not self._leave_out:
             return self._total / self._count
-        return (self._total - self.preprocess(sample)) / (self._count - 1)
+        return (self._total - self.small_density(sample)) / (self._count - 1)
 
 
 class MaskBias(CentreBias):
     """`CentreBias` of masks: the mean mask of many images, of arbitrary scale."""
 
     @staticmethod
-    def preprocess(sample):
+    def small_density(sample):
         """The mask of a `Sample`: (96, 128) float64 in [0, 1]."""
         return resample(sample.read_mask()[..., None].astype(np.float64), _FRAME)[..., 0]
 

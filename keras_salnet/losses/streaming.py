@@ -14,7 +14,7 @@ class StreamingMetric(keras.metrics.MeanMetricWrapper):
 
     Args:
         fn: function of ``(y_true, y_pred, mask)``, each (B, H, W, 1), that returns (B,), such as
-            those in `keras_salnet.losses.functions`.
+            those in `keras_salnet.losses.functions`; or a loss of this package.
         name: name in the logs.
         dtype: dtype to compute in, float32 by default, even for a mixed-precision model.
 
@@ -31,6 +31,8 @@ class StreamingMetric(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, fn, name=None, dtype=None):
+        if isinstance(fn, keras.losses.Loss):  # one value a sample, so that uneven batches count
+            fn = type(fn).from_config({**fn.get_config(), "reduction": None})
         super().__init__(fn, name=name, dtype=dtype)
 
     def update_state(self, y_true, y_pred, sample_weight=None):

@@ -39,7 +39,7 @@ def read(path):
 
 
 def refusal(path):
-    """What is said of a file that is no map, the same of the file alone and by `check`."""
+    """Message for a file that is not a map: the same from reading it alone and from `check`."""
     maps = SavedMaps(path.parent)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: ") as alone:
         maps(f"images/{path.stem}.jpg")

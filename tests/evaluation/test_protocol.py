@@ -1,4 +1,4 @@
-"""What is scored, and against what: against pysaliency on several images, and by its promises."""
+"""The protocol against pysaliency on several images, and its promises."""
 
 import dataclasses
 import multiprocessing
@@ -189,7 +189,7 @@ def test_an_image_alone_has_no_other(write_samples):
 
 
 def centre_bias_nss(sample, sources):
-    """What the mean of these samples' densities, and a uniform one, is worth for a sample."""
+    """NSS of a sample under the mean of these samples' densities and a uniform one."""
     densities = [source.read_density_in(FRAME) for source in sources]
     mean = (sum(densities) + 1 / np.prod(FRAME)) / (len(sources) + 1)
     size = image_size(sample.image)

@@ -43,7 +43,7 @@ def framed(sample, size):
 
 
 def bias_of(samples, **options):
-    return CentreBias([CentreBias.preprocess(sample) for sample in samples], **options)
+    return CentreBias([CentreBias.small_density(sample) for sample in samples], **options)
 
 
 # Centre bias
@@ -140,7 +140,7 @@ def predictions(gaze, row):
 
 
 def by_hand(gaze, seen):
-    """What these observers predict, and whom."""
+    """Prediction of these observers, and the fixations of those they predict."""
     some = np.isin(gaze.observer, seen)
     count = some.sum()
     prediction = (count * blurred(gaze.points[some], SIZE, SIGMA) + BIAS) / (count + 1)

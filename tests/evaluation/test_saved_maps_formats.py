@@ -108,7 +108,7 @@ def test_exif_orientation_is_ignored(folder, grey):
 
 
 def test_round_trip_of_predict(folder, values):
-    """What `keras-salnet predict` leaves there: as a picture to half a level, as floats exact."""
+    """Files of `keras-salnet predict`: exact as floats, to half a level as pictures."""
     saliency = values.astype(np.float32)
     write_picture(folder / "a_saliency.png", to_grey(saliency))
     image = np.full((*SIZE, 3), 128, np.uint8)
@@ -185,7 +185,7 @@ def test_an_archive_is_no_array(folder, values):
 
 
 def test_a_damaged_header_is_refused_or_read(folder, values):
-    """Whatever byte is broken, numbers come back or a `ValueError`, and nothing else."""
+    """Any broken byte gives numbers or a `ValueError`, and nothing else."""
     path = save(folder / "a.npy", values)
     whole = path.read_bytes()
     maps = SavedMaps(folder)

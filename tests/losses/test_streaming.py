@@ -60,6 +60,19 @@ def test_uneven_batches(function, maps):
         metric.reset_state()
 
 
+def test_losses_are_averaged_over_samples(maps):
+    y_true, y_pred = maps
+    mask = np.zeros_like(y_true)
+    mask[:, 4:20, :30] = 1
+    loss = SaliencyLoss(1.0, 2.0, 3.0, dtype="float64")
+    for masks in ((), (mask,)):
+        metric = StreamingMetric(loss, name="loss", dtype="float64")
+        for part in (slice(0, 4), slice(4, 5)):
+            metric.update_state(y_true[part], y_pred[part], *(mask[part] for mask in masks))
+        wanted = float(loss(y_true, y_pred, *masks))
+        assert float(metric.result()) == pytest.approx(wanted, abs=1e-9)
+
+
 def test_masks(maps):
     y_true, y_pred = maps
     mask = np.zeros_like(y_true)
@@ -144,7 +157,10 @@ def test_metrics_of_masks(cls, maps):
 
 @pytest.mark.parametrize(
     "metric",
-    [StreamingMetric(functions.similarity, name="mine", dtype="float64")]
+    [
+        StreamingMetric(fn, name="mine", dtype="float64")
+        for fn in (functions.similarity, SaliencyLoss(1.0, 2.0, 3.0, dtype="float64"))
+    ]
     + [cls(name="mine", dtype="float64") for cls in TO_MASK],
     ids=lambda metric: type(metric).__name__,
 )
