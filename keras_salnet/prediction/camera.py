@@ -10,7 +10,8 @@ from pathlib import Path
 
 import cv2
 
-from keras_salnet.prediction.video import Smoothing, video_writer
+from keras_salnet.prediction.video import Smoothing
+from keras_salnet.prediction.video_writer import video_writer
 
 _log = logging.getLogger(__name__)
 

@@ -1,10 +1,7 @@
-"""Single items in, batches before a function that takes several at once, single results out.
+"""Runs single items in batches through a function that takes several at once.
 
-Libraries for it were looked at in November 2026. `batched` 0.1.5 (July 2025) has a queue without a
-bound, wakes 200 times a second when there is nothing to do, and holds every batch back for some
-milliseconds. In `async-batcher` 0.2.2 (February 2025), the result for a caller that gave up raises
-InvalidStateError, and all others of its batch wait for ever. LitServe and mosec are whole servers
-with processes, routes and limits of their own. Hence these few lines.
+A queue and one thread do it: an item that arrives alone is run at once, without waiting for a batch
+to fill, and an item whose caller gave up does not disturb the others of its batch.
 """
 
 import asyncio
