@@ -32,7 +32,7 @@ def rows_of(run):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Keeps which batches there were, and the weights after each, or at the start and each epoch."""
+    """Keeps the batches, and the weights after each, or at the start and after each epoch."""
 
     def __init__(self, each="batch"):
         super().__init__()
