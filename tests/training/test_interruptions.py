@@ -1,6 +1,5 @@
 """What a user is told when training stops, and when a run cannot be resumed."""
 
-import contextlib
 import errno
 import json
 import os
@@ -12,85 +11,67 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from keras_salnet.cli import main
-from keras_salnet.data import load_dataset, pipeline, popout
-from keras_salnet.training import run as training
+from keras_salnet.data import load_dataset
+from keras_salnet.data.augmentation import draw_epoch
+from keras_salnet.runs import Run
+from keras_salnet.training import resume, train
 from keras_salnet.training.callbacks import BestWeights, ResumeRecord, StopAtNaN
 from keras_salnet.training.lock import locked
-from keras_salnet.training.recipes import POPOUT
 from keras_salnet.training.strategy import OneDevice
 
-TINY = POPOUT.replace(
-    model_args={"num_rga": 0, "filters": 8}, input_size=(32, 32), batch_size=2, epochs=2
-)
+
+@pytest.fixture
+def own_displays(displays, tmp_path):
+    """A copy of the displays, to spoil."""
+    return shutil.copytree(displays, tmp_path / "displays")
 
 
 @pytest.fixture
-def displays(tmp_path):
-    folder = tmp_path / "displays"
-    popout.write(folder, {"train": 5, "val": 2, "test": 1})
-    return folder
+def stopped_by(small, own_displays, tmp_path, failing):
+    """Trains, which stops by an error, or by what a function returns: → the error, the run."""
 
-
-@pytest.fixture
-def stopped_by(displays, tmp_path, monkeypatch):
-    """Runs the command, which stops by an error or what a function raises: → exit status, run."""
-
-    def stop(raised, *options):
-        def no_fit(*arguments):
-            raise raised() if callable(raised) else raised
-
-        monkeypatch.setattr(training, "_fit", no_fit)
+    def stop(error, **options):
         run = tmp_path / "run"
-        command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
-        return main([*command, "--input-size", "32", "--backbone-weights", "none", *options]), run
+        with pytest.raises(BaseException) as raised:  # noqa: PT011
+            train(small, load_dataset(own_displays), run, callbacks=[failing(error)], **options)
+        return raised.value, run
 
     return stop
 
 
 @pytest.fixture
-def run(stopped_by, capsys):
+def run(stopped_by):
     """A run that was interrupted in its first epoch."""
     _, run = stopped_by(KeyboardInterrupt())
-    capsys.readouterr()
     return run
 
 
-def told(capsys):
-    """The line of the error; what is logged goes elsewhere."""
-    (line,) = [
-        line
-        for line in capsys.readouterr().err.splitlines()
-        if line.startswith(("error", "interrupted"))
-    ]
-    return line
+def how_to_resume(run):
+    return [f"resume with: keras-salnet train --resume {run}"]
 
 
 # While it trains
 
 
-def test_ctrl_c_says_how_to_go_on(stopped_by, capsys):
-    status, run = stopped_by(KeyboardInterrupt())
-    assert status == 130
-    assert told(capsys) == f"interrupted; go on with: keras-salnet train --resume {run}"
+def test_ctrl_c_says_how_to_go_on(stopped_by):
+    error, run = stopped_by(KeyboardInterrupt())
+    assert isinstance(error, KeyboardInterrupt)
+    assert error.__notes__ == how_to_resume(run)
 
 
 @pytest.mark.parametrize(
-    "error",
+    "raised",
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
         RuntimeError("UNKNOWN: x; No space left on device [Op:SaveV2]"),
     ],
 )
-def test_a_full_disk(stopped_by, capsys, error):
-    status, run = stopped_by(error)
-    assert status == 1
-    assert told(capsys) == (
-        f"error: {run}: there is no space left on the disk; "
-        f"go on with: keras-salnet train --resume {run}"
-    )
+def test_a_full_disk(stopped_by, raised):
+    error, run = stopped_by(raised)
+    assert isinstance(error, OSError)
+    assert str(error) == f"{run}: no space left on the disk."
+    assert error.__notes__ == how_to_resume(run)
 
 
 FULL_DISK = """
@@ -127,7 +108,10 @@ def test_a_full_disk_is_an_error_alone(tmp_path):
     """HDF5, writing there itself, would say more on the terminal and crash the process."""
     pytest.importorskip("resource")
     finished = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True
+        [sys.executable, "-c", FULL_DISK, tmp_path],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},  # which starts fastest
+        capture_output=True,
+        text=True,
     )
     assert finished.stdout == "all refused\n", finished.stderr
     assert finished.returncode == 0
@@ -135,48 +119,41 @@ def test_a_full_disk_is_an_error_alone(tmp_path):
     assert "Traceback" not in finished.stderr
 
 
-def test_a_file_that_vanishes(stopped_by, displays, capsys):
-    image = displays / "images" / "train" / "train_0002.jpg"
+def test_a_file_that_vanishes(stopped_by, own_displays):
+    image = own_displays / "images" / "train" / "train_0002.jpg"
 
     def vanish():
         image.unlink()
         return RuntimeError("some graph: no such file")
 
-    status, run = stopped_by(vanish)
-    assert status == 1
-    error = capsys.readouterr().err
-    assert f"{image}: there is no such file." in error
-    assert error.endswith(f"; go on with: keras-salnet train --resume {run}\n")
+    error, run = stopped_by(vanish)
+    assert f"{image}: there is no such file." in str(error)
+    assert error.__notes__ == how_to_resume(run)
 
 
-def test_a_folder_that_cannot_be_written(displays, capsys):
-    command = ["train", "--data", str(displays), "--input-size", "32", "--num-rga", "0"]
-    assert main([*command, "--backbone-weights", "none", "--out", "/proc/run"]) == 1
-    assert "/proc/run" in told(capsys)
+class Spoiled(keras.callbacks.Callback):
+    """A weight becomes NaN before the second batch of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            weight = self.model.trainable_variables[-1]
+            weight.assign(np.nan * weight.numpy())
 
 
-def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(
-    displays, tmp_path, monkeypatch
-):
-    batches = pipeline.training_batches
-
-    def one_is_nan(*arguments, **options):
-        def spoil(step, batch):
-            return {**batch, "density": tf.where(step == 4, np.nan, batch["density"])}
-
-        return batches(*arguments, **options).enumerate().map(spoil)
-
-    monkeypatch.setattr(pipeline, "training_batches", one_is_nan)
-    order, _ = training.draw_epoch(4, 1, 5, augment=None)
+def test_a_loss_that_is_nan_names_epoch_batch_images_and_what_is_kept(small, dataset, tmp_path):
+    order, _ = draw_epoch(4, 1, 5, augment=None)
     images = ", ".join(f"train_{i:04d}" for i in order[2:4])
-    run = tmp_path / "run"
-    told = (
-        rf"in epoch 2 at batch 2 \({images}\)\. The best weights before are in {run}/best\..*--lea"
+    run = Run(tmp_path / "run")
+    message = (
+        rf"in epoch 2 at batch 2 \({images}\)\. The best weights so far are in {run.weights}\..*--l"
     )
-    with pytest.raises(FloatingPointError, match=told) as raised:
-        training.train(TINY, load_dataset(displays), run, seed=4)
-    assert not hasattr(raised.value, "__notes__"), "going on would only repeat it"
-    assert ResumeRecord(run / training.RECORD, {}, OneDevice()).epoch == 1
+    with pytest.raises(FloatingPointError, match=message) as raised:
+        train(small, dataset, run.path, seed=4, callbacks=[Spoiled()])
+    assert not hasattr(raised.value, "__notes__"), "resuming would only repeat it"
+    assert ResumeRecord(run.resume, {}, OneDevice()).epoch == 1
 
 
 def test_a_validation_loss_that_is_nan(tmp_path):
@@ -191,10 +168,11 @@ def test_a_validation_loss_that_is_nan(tmp_path):
 # When it is resumed
 
 
-def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, displays, capsys):
+def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, own_displays):
     def refused():
-        assert main(["train", "--resume", str(run)]) == 1
-        return told(capsys)
+        with pytest.raises((ValueError, FileNotFoundError)) as raised:
+            resume(run)
+        return str(raised.value)
 
     config = json.loads((run / "config.json").read_text())
 
@@ -204,7 +182,7 @@ def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, dis
     change(versions={"jax": "0"})
     assert "KERAS_BACKEND=jax" in refused()
     change(data=None)
-    assert "made by hand" in refused()
+    assert "made in memory" in refused()
     change(recipe={**config["recipe"], "momentum": 1})
     assert "momentum" in refused()
     (run / "config.json").write_text(json.dumps({"recipe": config["recipe"]}))
@@ -213,97 +191,62 @@ def test_what_a_run_needs_to_be_resumed_is_checked_before_it_is_touched(run, dis
     assert "config.json: not the settings of a run" in refused()
     change()
     (run / "model.keras").touch()
-    assert refused() == f"error: {run}: this run is finished; there is nothing to resume."
+    (run / "resume.weights.h5").touch()  # as a process leaves it that is killed at the very end
+    assert refused() == f"{run}: this run is finished; there is nothing to resume."
+    assert not (run / "resume.weights.h5").exists()
     (run / "model.keras").unlink()
 
-    image = displays / "images" / "train" / "train_0003.jpg"
+    image = own_displays / "images" / "train" / "train_0003.jpg"
     image.rename(image.with_name("train_0009.jpg"))
     for kind in ("maps", "fixations"):
-        for path in (displays / kind / "train").glob("train_0003.*"):
+        for path in (own_displays / kind / "train").glob("train_0003.*"):
             path.rename(path.with_name(f"train_0009{path.suffix}"))
-    assert "the split train of" in (line := refused())
-    assert "(5 images now, 5 then, others)" in line
-    for path in displays.rglob("train_0009.*"):
+    assert "the split train of" in (message := refused())
+    assert "(5 images now, 5 then, with other names)" in message
+    for path in own_displays.rglob("train_0009.*"):
         path.unlink()
     assert "(4 images now, 5 then)" in refused()
 
     shutil.rmtree(run)
-    assert refused() == f"error: {run}: is no run folder; it has no config.json."
+    assert refused() == f"{run} is not a run folder (no config.json)."
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (["--data", "popout"], "--data"),
-        (["--seed", "0", "--augment", "none", "--warmup", "2"], "--warmup, --augment, --seed"),
-    ],
-)
-def test_no_option_goes_with_resume(options, named, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", *options, "--resume", "run"])
-    assert stopped.value.code == 2
-    usage, _, error = capsys.readouterr().err.partition("keras-salnet train: error: ")
-    assert usage.startswith("usage: keras-salnet train ")
-    assert error.startswith("--resume goes on as the run began; leave out ")
-    assert sorted(error.split("leave out ")[1].strip().split(", ")) == sorted(named.split(", "))
-
-
-def test_a_run_that_another_process_trains_is_left_alone(run, capsys):
+def test_a_run_that_another_process_trains_is_left_alone(run):
     draft = run / ".best-0123abcd.weights.h5"
     draft.write_bytes(b"the other one writes it")
     with locked(run):
         before = sorted(run.iterdir())
-        assert main(["train", "--resume", str(run)]) == 1
-        assert told(capsys).startswith(f"error: {run}: another process is training this run; ")
+        with pytest.raises(BlockingIOError, match=f"{run}: another process is training this run; "):
+            resume(run)
         assert sorted(run.iterdir()) == before
 
 
-@pytest.mark.parametrize("other", ["trains", "has begun"])
-def test_two_runs_that_begin_in_one_folder(displays, tmp_path, monkeypatch, capsys, other):
-    """Both have found it empty, and one is the first to write there."""
-    run = tmp_path / "run"
-    build = training._build_all
-    with contextlib.ExitStack() as stack:
+class Look(keras.callbacks.Callback):
+    """Keeps how training begins, and stops it."""
 
-        def build_slowly(*arguments):
-            run.mkdir()
-            stack.enter_context(locked(run))
-            (run / "config.json").write_text("the other's")
-            if other == "has begun":
-                stack.close()
-            return build(*arguments)
-
-        monkeypatch.setattr(training, "_build_all", build_slowly)
-        command = ["train", "--data", str(displays), "--out", str(run), "--num-rga", "0"]
-        assert main([*command, "--input-size", "32", "--backbone-weights", "none"]) == 1
-        assert f"{run}: another " in told(capsys)
-        assert (run / "config.json").read_text() == "the other's"
+    def on_train_begin(self, logs=None):
+        self.layers = {layer.name: layer for layer in self.model.layers}
+        self.jit = self.model.jit_compile
+        self.weights = self.model.get_weights()
+        raise KeyboardInterrupt
 
 
-def test_the_settings_of_the_run_are_those_it_goes_on_with(stopped_by, monkeypatch, capsys):
-    _, run = stopped_by(
-        KeyboardInterrupt(), "--seed", "7", "--jit", "--mixed-precision", "bfloat16", "--augment"
-    )
-    went_on = []
-
-    def no_run(graph, net, recipe, dataset, config, out, devices):
-        went_on.append((net.layers[-2].compute_dtype, recipe, config, out))
-        return out
-
-    monkeypatch.setattr(training, "_run", no_run)
-    assert main(["train", "--resume", str(run)]) == 0
-    ((dtype, recipe, config, out),) = went_on
-    assert dtype == "bfloat16"
-    assert recipe.augment
-    assert (config["seed"], config["jit"], out) == (7, True, run)
-
-
-@pytest.mark.parametrize("command", [["evaluate"], ["predict", "a.jpg", "--model"]])
-def test_a_run_that_is_not_finished_is_not_used(run, command, capsys):
-    assert main([*command, str(run)]) == 1
-    assert told(capsys) == (
-        f"error: {run}: this run is not finished; go on with: keras-salnet train --resume {run}"
-    )
+def test_the_settings_of_the_run_are_those_it_goes_on_with(small, dataset, tmp_path):
+    first, then = Look(), Look()
+    settings = {"seed": 7, "jit": True, "mixed_precision": "bfloat16"}
+    recipe = small.replace(augment="gaze")
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, dataset, tmp_path / "run", **settings, callbacks=[first])
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    keras.utils.set_random_seed(1)
+    with pytest.raises(KeyboardInterrupt):
+        resume(tmp_path / "run", callbacks=[then])
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert then.layers["opensalicon"].layers[-3].compute_dtype == "bfloat16"
+    assert "augment" in then.layers
+    assert then.jit is True
+    for ours, theirs in zip(then.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # The record
