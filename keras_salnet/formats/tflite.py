@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_salnet.files import atomic
 from keras_salnet.formats.description import KEY, Loaded, describe, read
-from keras_salnet.images.geometry import Placement
 
 KIND = "a .tflite file"
 ENDING = ".tflite"
@@ -149,6 +148,8 @@ def representative_images(dataset, input_size, resize="stretch", count=128, seed
     Returns:
         List of (H, W, 3) float32 RGB 0…255.
     """
+    from keras_salnet.images.geometry import Placement
+
     samples = dataset["train" if "train" in dataset.splits else "all"]
     chosen = np.random.default_rng(seed).permutation(len(samples))[:count]
     images = (samples[index].read_image() for index in chosen)

@@ -1,12 +1,14 @@
 """Scaled optimizers against Keras's: one of its own for each learning rate."""
 
 from importlib import util
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-from keras_salnet.training.optimizer import ScaledAdam, ScaledSGD
+from keras_salnet.training.optimizer import ScaledAdam, ScaledSGD, build_optimizer
+from keras_salnet.training.recipes import POPOUT
 
 SHAPES = [(3,), (2, 4), (), (5,)]
 ALL, SCALED, OTHERS = [0, 1, 2, 3], [1, 3], [0, 2]
@@ -146,3 +148,53 @@ def test_fit_on_every_backend(run_python, backend):
     if util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     run_python(FIT, backend, backend=backend)
+
+
+# The optimizer of a recipe
+
+
+def after_steps_by(recipe, gradients):
+    """Two weights, and their first moments, after some steps by a recipe's optimizer."""
+    weights = [keras.Variable([1.0]), keras.Variable([1.0])]
+    layer = SimpleNamespace(weights=weights[1:])
+    optimizer = build_optimizer(recipe, recipe.learning_rate, [layer])
+    for gradient in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor([part]) for part in gradient], weights)
+    moments = getattr(optimizer, "_momentums", [])  # Adam's
+    return [float(weight[0]) for weight in weights], [float(moment[0]) for moment in moments]
+
+
+each_rate = pytest.mark.parametrize("encoder_rate", [1.0, 0.5])
+
+
+@each_rate
+def test_accumulation_steps_by_the_mean_gradient(encoder_rate):
+    recipe = POPOUT.replace(encoder_rate=encoder_rate)
+    first, second = (3.0, -1.0), (1.0, 4.0)
+    twice = recipe.replace(accumulate=2)
+    assert after_steps_by(twice, [first]) == ([1.0, 1.0], [0.0, 0.0])
+    weights, _ = after_steps_by(twice, [first, second])
+    assert weights == pytest.approx(after_steps_by(recipe, [(2.0, 1.5)])[0])
+    assert weights != pytest.approx(after_steps_by(recipe, [first, second])[0])
+
+
+@each_rate
+def test_clipping_bounds_all_gradients_together(encoder_rate):
+    recipe = POPOUT.replace(clip_norm=1.0, encoder_rate=encoder_rate)
+    _, moments = after_steps_by(recipe, [(3.0, 4.0)])
+    assert moments == pytest.approx([0.1 * 0.6, 0.1 * 0.8])
+    _, moments = after_steps_by(recipe, [(0.3, 0.4)])
+    assert moments == pytest.approx([0.1 * 0.3, 0.1 * 0.4]), "short ones stay"
+
+
+def test_sgd_has_momentum_and_decay():
+    recipe = POPOUT.replace(optimizer="sgd", learning_rate=0.1, weight_decay=0.5)
+    for encoder_rate in (1.0, 0.5):
+        (weight, scaled), _ = after_steps_by(
+            recipe.replace(encoder_rate=encoder_rate), [(2.0, 2.0), (0.0, 0.0)]
+        )
+        # Decay, then 0.1 · 2, and 0.9 of it once more.
+        wanted = (1 * 0.95 - 0.2) * 0.95 - 0.18
+        assert weight == pytest.approx(wanted)
+        kept = 1 - 0.05 * encoder_rate
+        assert scaled == pytest.approx((kept - 0.2 * encoder_rate) * kept - 0.18 * encoder_rate)
