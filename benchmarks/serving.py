@@ -383,28 +383,32 @@ def main():
             [row("bare loop", "bare"), row("model alone", "model"), *clients],
         )
 
-        rate = median("bare", "rate")
-        found = run(f"overload:{rate}")
-        before, peak, after = found["memory"]
-        print(
-            f"\nAt {OVERLOAD} times the bare loop's rate for {arguments.seconds:g} s: "
-            f"{_counted(found['statuses'])}. Of the accepted ones, p50 {1e3 * found['p50']:.0f} "
-            f"ms, p99 {1e3 * found['p99']:.0f} ms, of {LIMIT:g} s allowed. Memory "
-            f"{before:.0f} MiB before, {peak:.0f} at most, {after:.0f} after."
-        )
-        found = run(f"malformed:{arguments.malformed}")
-        before, after = found["memory"]
-        print(
-            f"\n{arguments.malformed} malformed requests: {_counted(found['statuses'])}. Memory "
-            f"{before:.0f} MiB before, {after:.0f} after. The maps after it are right."
-        )
-        found = run("end")
-        print(
-            f"\nSIGTERM among 16 clients: {found['before']} answered before it, "
-            f"{found['after']} that had been taken answered after it, {found['refused']} "
-            f"refused with 503, {found['broken']} broken off. Ended with status "
-            f"{found['status']} after {found['seconds']:.1f} s."
-        )
+        _print_attacks(arguments, run, median("bare", "rate"))
+
+
+def _print_attacks(arguments, run, rate):
+    """Measure and print how the server bears overload, malformed requests and SIGTERM."""
+    found = run(f"overload:{rate}")
+    before, peak, after = found["memory"]
+    print(
+        f"\nAt {OVERLOAD} times the bare loop's rate for {arguments.seconds:g} s: "
+        f"{_counted(found['statuses'])}. Of the accepted ones, p50 {1e3 * found['p50']:.0f} "
+        f"ms, p99 {1e3 * found['p99']:.0f} ms, of {LIMIT:g} s allowed. Memory "
+        f"{before:.0f} MiB before, {peak:.0f} at most, {after:.0f} after."
+    )
+    found = run(f"malformed:{arguments.malformed}")
+    before, after = found["memory"]
+    print(
+        f"\n{arguments.malformed} malformed requests: {_counted(found['statuses'])}. Memory "
+        f"{before:.0f} MiB before, {after:.0f} after. The maps after it are right."
+    )
+    found = run("end")
+    print(
+        f"\nSIGTERM among 16 clients: {found['before']} answered before it, "
+        f"{found['after']} that had been taken answered after it, {found['refused']} "
+        f"refused with 503, {found['broken']} broken off. Ended with status "
+        f"{found['status']} after {found['seconds']:.1f} s."
+    )
 
 
 def _counted(statuses):

@@ -17,18 +17,13 @@ def add(commands):
         commands,
         "predict",
         _predict,
-        "Draw where people look in images, videos, or before a camera. What is there already is "
-        "left as it is: run again, a job goes on where it was.",
+        "Draw where people look in images, videos, or a camera's view. Existing outputs are kept, "
+        "so running it again resumes the job.",
     )
     parser.add_argument(
         "inputs", nargs="*", metavar="IMAGE|VIDEO|FOLDER", help="files, or folders of images"
     )
-    parser.add_argument(
-        "--model",
-        metavar="MODEL",
-        default=DEFAULT,
-        help=MODEL_HELP,
-    )
+    parser.add_argument("--model", metavar="MODEL", default=DEFAULT, help=MODEL_HELP)
     parser.add_argument(
         "--out",
         default=_OUT,
@@ -36,13 +31,34 @@ def add(commands):
         help="folder, file, or pattern with {name}, {ending}, {folder} and {kind}, such as "
         "'maps/{folder}/{name}.png'",
     )
+    parser.add_argument(
+        "--input-size",
+        type=size,
+        metavar="SIZE",
+        help="input size for a model that takes any, as 240x320 (default: the image's own, with at "
+        "most 512 pixels on the longest side)",
+        **OPTIONAL,
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="predict only the I-th of N parts of the images, to share them among N machines",
+    )
+    parser.add_argument("--force", action="store_true", help="replace existing outputs")
+    _add_drawing(parser)
+    _add_video(parser)
+
+
+def _add_drawing(parser):
     drawing = parser.add_argument_group(
-        "what is drawn", "By default the map and the overlay; of videos the overlay."
+        "drawing", "Default: the map and the overlay; for videos the overlay."
     )
     for kind, help in (
-        ("map", "the map: white, or the colour map's end, where most people look"),
+        ("map", "the map: white, or the end of the colour map, where most people look"),
         ("overlay", "the map over the image"),
-        ("side-by-side", "the image beside its overlay"),
+        ("side-by-side", "the image next to its overlay"),
     ):
         drawing.add_argument(
             f"--{kind}",
@@ -66,58 +82,51 @@ def add(commands):
     )
     drawing.add_argument(
         "--threshold",
-        type=_part,
+        type=_fraction,
         default=0.0,
-        metavar="PART",
-        help="leave out what is below this part of a map's maximum, 0…1: 'crisp' maps",
+        metavar="FRACTION",
+        help="hide values below this fraction of the map's maximum, 0…1: 'crisp' maps",
     )
-    parser.add_argument(
-        "--input-size",
-        type=size,
-        metavar="SIZE",
-        help="frame of a model that takes any, as 240x320 (default: the image's own, with at most "
-        "512 pixels on the longest side)",
-        **OPTIONAL,
-    )
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="only the I-th of N parts of the images, for N machines",
-    )
-    parser.add_argument("--force", action="store_true", help="replace what is there")
+
+
+def _add_video(parser):
     video = parser.add_argument_group("videos and cameras")
     video.add_argument(
         "--camera",
         metavar="NUMBER|URL",
-        help="take a camera's pictures, 0 for the first; show them, or record them to --out VIDEO",
+        help="predict what a camera sees, 0 for the first; show it, or record it to --out VIDEO",
         **OPTIONAL,
     )
     video.add_argument(
-        "--seconds", type=seconds, metavar="S", help="of a camera: end after them", **OPTIONAL
+        "--seconds",
+        type=seconds,
+        metavar="S",
+        help="stop the camera after this many seconds",
+        **OPTIONAL,
     )
     video.add_argument(
         "--smoothing",
         type=seconds,
         default=0.0,
         metavar="S",
-        help="mean of the maps over about so many seconds, for calmer videos",
+        help="average the maps over about this many seconds, for calmer videos",
     )
 
 
-def _part(text):
+def _fraction(text):
     with contextlib.suppress(ValueError):
         if 0 <= float(text) <= 1:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    raise argparse.ArgumentTypeError(
+        f"invalid fraction: {text!r}; expected a number between 0 and 1"
+    )
 
 
 def _shard(text):
     """'2/8' → (2, 8)."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/8")
+        raise argparse.ArgumentTypeError(f"invalid shard: {text!r}; expected e.g. 2/8")
     return int(part), int(parts)
 
 
@@ -171,11 +180,11 @@ def _predict_images(inputs, given, predictor, drawing):
     tally = predict_images(predictor, files, outputs, made, given["force"], progress())
     if tally == Tally() and given["shard"] == (1, 1):
         raise FileNotFoundError(
-            f"{', '.join(map(str, inputs))}: holds no image ({', '.join(IMAGE_ENDINGS)})."
+            f"{', '.join(map(str, inputs))}: no images found ({', '.join(IMAGE_ENDINGS)})."
         )
     print(f"Images predicted by {predictor.name}: {tally.done}, into {given['out']}")
     if tally.there:
-        print(f"Left as they were: {tally.there} (--force replaces what is there)")
+        print(f"Kept: {tally.there} (--force replaces existing outputs)")
     if tally.failed:
         raise ValueError(f"{tally.failed} of the images could not be read; they are named above.")
 
@@ -207,14 +216,13 @@ def _load_layers(model):
 
 
 def _video_drawing(given, drawing):
-    """How a video is drawn, which is in one way; maps in files of their own are for images."""
+    """The drawing of a video: of one kind, and without the options for images."""
     from keras_salnet.prediction.drawing import Drawing
 
     kinds = given.get("kinds", ["overlay"])
     if len(kinds) > 1 or given["npy"] or given["show_attention"] or given["shard"] != (1, 1):
         raise ValueError(
-            "of a video there is one kind of picture; --npy, --show-attention and --shard are for "
-            "images."
+            "a video is drawn in one way; --npy, --show-attention and --shard are for images."
         )
     return Drawing(kinds[0], **drawing)
 
@@ -231,7 +239,7 @@ def _predict_videos(videos, given, predictor, drawing, several):
     for video in videos:
         target = outputs.path(Found(video), draw.kind)
         if target.exists() and not given["force"]:
-            print(f"{target}: is there already (--force replaces it)")
+            print(f"{target} already exists (--force replaces it)")
             continue
         frames = predict_video(predictor, video, target, draw, **options)
         print(f"{frames} frames predicted by {predictor.name}: {target}")
@@ -245,7 +253,7 @@ def _predict_camera(given, predictor, drawing):
     if out is not None and not is_video(out):
         raise ValueError(f"--out {out}: a camera is recorded to a video, such as live.mp4.")
     if out is not None and out.exists() and not given["force"]:
-        raise FileExistsError(f"{out}: is there already; give --force to replace it.")
+        raise FileExistsError(f"{out} already exists; give --force to replace it.")
     camera = given["camera"]
     predict_camera(
         predictor,

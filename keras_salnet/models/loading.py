@@ -81,7 +81,8 @@ def check_input_size(net, input_size):
         ValueError: its sides are no multiples of what the model divides them by.
     """
     try:
-        answers = net.compute_output_shape((1, *input_size, 3))[1:3] == tuple(input_size)
+        shape = net.compute_output_shape((1, *input_size, 3))
+        answers = min(input_size) > 0 and shape[1:3] == tuple(input_size)
     except ValueError:  # scales that cannot be joined
         answers = False
     if not answers:

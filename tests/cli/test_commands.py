@@ -72,7 +72,7 @@ def test_predict_never_overwrites_and_names_what_it_cannot_read(
     ]
     before = {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()}
     assert main(command) == 1
-    assert "Left as they were: 1 (--force" in capsys.readouterr().out
+    assert "Kept: 1 (--force" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in Path("predictions").iterdir()}
     twin = tmp_path / "test_0000.png"
     cv2.imwrite(str(twin), np.zeros((8, 8, 3), np.uint8))

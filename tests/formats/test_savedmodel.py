@@ -188,7 +188,7 @@ def announcing(image, place, pattern, *sides):
 @pytest.mark.parametrize(
     ("batch", "told"),
     [
-        ([], r"image_bytes: holds no image"),
+        ([], r"image_bytes: no images found"),
         ([JPEG, PNG, b""], r"image_bytes\[2\]: is no JPEG, PNG, GIF or BMP \(0 bytes\)"),
         ([JPEG, 9 * b"text"], r"image_bytes\[1\]: is no JPEG, PNG, GIF or BMP \(36 bytes\)"),
         ([encode(scene(9, 9), "WEBP")], r"image_bytes\[0\]: is no JPEG, PNG, GIF or BMP"),

@@ -266,7 +266,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys, caplog):
         shown = np.where(saliency < 0.5, 0, np.round(saliency * 255))
         np.testing.assert_array_equal(read_image(path)[..., 0], shown)
     assert cli.main([*command, "--npy"]) == 1
-    assert "Left as they were: 5" in capsys.readouterr().out
+    assert "Kept: 5" in capsys.readouterr().out
     assert cli.main(["predict", str(photos / "a.jpg"), "--out", str(tmp_path / "heat.jpg")]) == 0
     assert read_image(tmp_path / "heat.jpg").shape == (20, 30, 3)
     assert cli.main(["predict", str(photos), "--colormap", "rainbow"]) == 1
@@ -278,7 +278,7 @@ def test_a_folder_without_images_is_told(tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     command = ["predict", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]
     assert cli.main(command) == 1
-    assert "empty: holds no image (.jpg" in capsys.readouterr().err
+    assert "empty: no images found (.jpg" in capsys.readouterr().err
     assert cli.main([*command, "--shard", "1/2"]) == 0, "other shards may have some"
 
 
