@@ -1,4 +1,4 @@
-"""What the benchmarks share: each side measured in processes of its own, in alternating rounds.
+"""Shared by the benchmarks: measure each side in its own processes, in alternating rounds.
 
 A fresh process gives a side its own thread pools and its own peak memory. Rounds alternate over
 the sides, so that a drift of the machine's speed hits all of them alike.

@@ -118,7 +118,7 @@ def tf_data(arguments, kind, augment=None):
 
 
 def decode_only(arguments):
-    """What every pipeline on TensorFlow must do: read and decode, and nothing else."""
+    """The least that a pipeline on TensorFlow does: read and decode."""
     limit_tensorflow(arguments.threads)
     import tensorflow as tf
 

@@ -28,7 +28,7 @@ CALL_OF_MODEL = "sAUC, call of the model"
 
 
 def fixed_image(kind):
-    """What both sides score: a prediction, and the truth about fixations of this and other images.
+    """Input of both sides: a prediction, and the fixations on this image and others.
 
     Returns:
         Dict of the arguments of the metrics.

@@ -78,7 +78,7 @@ def measure_difference(shape):
 
 
 def direct_bytes(shape):
-    """What the direct form needs: affinities, and weights with initial values and gradients."""
+    """Memory of the direct form: affinities, and weights with initial values and gradients."""
     batch, height, width, channels = shape
     pixels = height * width
     affinities = 8 * batch * max(pixels, channels) ** 2

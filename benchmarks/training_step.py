@@ -46,7 +46,7 @@ TOLERANCES = {"map": 1e-4, "loss": 1e-4, "step": 0.1}
 
 
 def fixed_batch(size, count):
-    """What both sides train on: a dict as of `keras_salnet.data`."""
+    """The batch that both sides train on: a dict as in `keras_salnet.data`."""
     random = np.random.default_rng(0)
     input_size = (count, size, size)
     return {

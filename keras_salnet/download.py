@@ -15,7 +15,7 @@ import requests
 
 logger = logging.getLogger(__name__)
 
-# Seconds before another attempt, which goes on where the last one broke off.
+# Seconds before another attempt, which resumes where the last one broke off.
 _WAITS = (1, 2, 4)
 _CHUNK = 1 << 16
 
@@ -35,7 +35,7 @@ def local(source):
         Path; that of a URL has been downloaded if it was not before.
 
     Raises:
-        ConnectionError, OSError, ValueError: as of `fetch`.
+        ConnectionError, OSError, ValueError: as for `fetch`.
     """
     if is_url(source):
         return fetch(re.sub(":/+", "://", str(source), count=1))  # a Path makes :/ of ://
@@ -106,7 +106,7 @@ def _download(url, sha256, part, timeout):
         except requests.RequestException as error:
             if wait is None or _is_final(error):
                 raise
-            told = _in_words(error, timeout)
+            message = _in_words(error, timeout)
         else:
             with part.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -120,8 +120,8 @@ def _download(url, sha256, part, timeout):
                     "thrown away. One of them is out of date or damaged: ask the publisher for the "
                     "checksum, or take the file from elsewhere."
                 )
-            told = "it changed since its download began"
-        logger.warning("%s: %s; trying again in %d s.", url, told, wait)
+            message = "it changed since its download began"
+        logger.warning("%s: %s; trying again in %d s.", url, message, wait)
         time.sleep(wait)
 
 
@@ -174,9 +174,9 @@ def _in_words(error, timeout):
     ):
         cause = inner  # requests wraps what urllib3 wraps
     if isinstance(cause, socket.gaierror):
-        return f"there is no network, or no such host ({cause.strerror})"
+        return f"no network, or no such host ({cause.strerror})"
     if isinstance(error, requests.exceptions.SSLError):
-        return f"there is no secure connection ({cause})"
+        return f"no secure connection ({cause})"
     if isinstance(cause, TimeoutError):
         return f"nothing came for {timeout} s"
     return str(cause)

@@ -64,7 +64,7 @@ class Stage(NamedTuple):
 
 
 def stages(net):
-    """What there is to draw of a functional model.
+    """The stages of a functional model.
 
     Returns:
         stages: list of `Stage`, in the order of the model's layers.
@@ -204,7 +204,7 @@ def _box_label(box):
 
 
 def _html(lines, attributes):
-    """Lines as of `Stage`, one below the other in a table, in Graphviz's HTML."""
+    """Lines as for `Stage`, one below the other in a table, in Graphviz's HTML."""
     rows = []
     for text, is_attention in lines:
         colour = ATTENTION_COLOUR if is_attention else "transparent"

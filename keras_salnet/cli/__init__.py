@@ -12,7 +12,7 @@ import sys
 from keras_salnet import __version__
 from keras_salnet.cli import datasets, evaluate, export, models, predict, serve, train
 
-# What a user's own mistake or machine raises: told in one line, without a traceback.
+# Errors that a user's mistake or machine causes: reported in one line, without a traceback.
 _USER_ERRORS = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
 
 
@@ -52,10 +52,10 @@ def _leave(status):
     return status
 
 
-def _with_notes(told, error):
-    """What is told of an error, with what was added to it on its way."""
+def _with_notes(message, error):
+    """Format an error message with its notes."""
     notes = getattr(error, "__notes__", [])
-    return "; ".join([told.rstrip("."), *notes]) if notes else told
+    return "; ".join([message.rstrip("."), *notes]) if notes else message
 
 
 def _parser():

@@ -44,7 +44,7 @@ def add(commands):
         "prepare",
         _datasets_prepare,
         "Decode and resize a dataset once for all trainings. The folder that it leaves can be "
-        "given as --data; run again after an interruption, it goes on where it was.",
+        "given as --data; run it again to resume after an interruption.",
     )
     prepare.add_argument("data", metavar="NAME|FOLDER|TOML", help="dataset")
     prepare.add_argument(
@@ -82,7 +82,7 @@ def _datasets_check(arguments):
     given = vars(arguments)
     sheet = given.get("sheet")
     if sheet is not None and sheet.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise ValueError(f"--sheet {sheet}: must end as a picture does, in .png or .jpg.")
+        raise ValueError(f"--sheet {sheet}: must end in .png or .jpg.")
 
     from rich.console import Console
 

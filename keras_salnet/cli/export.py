@@ -161,12 +161,12 @@ def _dataset_of_export(given, config, model):
         return load_dataset(given["data"])
     try:
         if config.get("data") is None:
-            raise ValueError(f"{model}: it is not known what data that was trained on")
+            raise ValueError(f"{model}: its training data are unknown")
         return load_dataset(config["data"])
     except (OSError, ValueError) as error:
         if given["quantize"] == "int8":
             raise ValueError(
-                f"--quantize int8 measures on images; name some by --data ({error})"
+                f"--quantize int8 measures on images; name a dataset with --data ({error})"
             ) from None
         return None
 

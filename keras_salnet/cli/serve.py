@@ -47,7 +47,7 @@ def add(commands):
     for limit, kind, default, metavar, help in (
         ("--max-bytes", positive, 20 * 2**20, "N", "of a request"),
         ("--max-pixels", positive, 25_000_000, "N", "of an image"),
-        ("--max-queue", positive, 64, "N", "images in the server at once; more are told to wait"),
+        ("--max-queue", positive, 64, "N", "images in the server at once; more get 429"),
         ("--timeout", seconds, 30.0, "S", "seconds to an answer"),
     ):
         limits.add_argument(limit, type=kind, default=default, metavar=metavar, help=help)
@@ -55,7 +55,7 @@ def add(commands):
 
 def _port(text):
     if not (text.isdecimal() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0…65535")
+        raise argparse.ArgumentTypeError(f"invalid port: {text!r}; expected 0…65535")
     return int(text)
 
 

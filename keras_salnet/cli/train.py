@@ -218,7 +218,7 @@ def _begin(given, parser):
 
 
 def _repeated(data, repeats, parser):
-    """What `load_dataset` takes: a name, or a list with each name as often as it is repeated."""
+    """The argument of `load_dataset`: a name, or a list of names, repeated."""
     repeats = repeats or [1] * len(data)
     if len(repeats) != len(data):
         parser.error(

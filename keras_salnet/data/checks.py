@@ -1,4 +1,4 @@
-"""Finding what is wrong with a dataset's files before anything is computed from them."""
+"""Check a dataset's files before anything is computed from them."""
 
 import logging
 from pathlib import Path
@@ -49,7 +49,7 @@ def check(dataset, skip_bad=False, track=None):
         return dataset
     summary = f"{dataset.name}: {summarize(bad.values(), len(samples))}"
     if not skip_bad:
-        raise ValueError(f"{summary}\nMend or remove them, or go on without them: --skip-bad.")
+        raise ValueError(f"{summary}\nFix or remove these files, or skip them with --skip-bad.")
     logger.warning("%s\nThey are left out.", summary)
     splits = {
         split: [sample for sample in samples if sample not in bad]
@@ -79,7 +79,7 @@ def summarize(problems, count):
 
 
 def find_problems(sample, masks_only=False):
-    """What is wrong with a sample, a line a file; empty where it is fine.
+    """List the problems of a sample, one line per file.
 
     Args:
         sample: `Sample`.
@@ -127,7 +127,8 @@ def _check_density(path, size):
     # One aspect, but for the rounding of a smaller map to whole pixels.
     if abs(height * size[1] - width * size[0]) > max(size):
         raise ValueError(
-            f"{path}: the map is {width}x{height}, its image {size[1]}x{size[0]}: another aspect."
+            f"{path}: the map is {width}x{height}, its image {size[1]}x{size[0]}: "
+            "the aspects differ."
         )
 
 
@@ -144,8 +145,8 @@ def _check_fixations(sample, size):
         _check_size(file, "fixation map", fixations.shape, size)
         looked = fixations.any()
     if not looked:
-        where = f"{sample.image}: nobody's fixation lies inside it."
-        raise ValueError(f"{file}: nobody's fixation lies inside the image." if file else where)
+        where = f"{sample.image}: no fixation lies inside it."
+        raise ValueError(f"{file}: no fixation lies inside the image." if file else where)
 
 
 def _check_mask(sample, size):
@@ -171,7 +172,7 @@ def _check_size(path, what, shape, size):
 def _verified(path, formats):
     """The format of an image file that is whole. OpenCV fills up a truncated JPEG with grey."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+        raise FileNotFoundError(f"{path}: no such file.")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty.")
     try:

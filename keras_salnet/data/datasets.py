@@ -44,7 +44,7 @@ class Dataset:
     Args:
         name: for tables and folder names.
         splits: split, such as ``"train"``, ``"val"`` and ``"test"`` → list of `Sample`.
-        source: what `load_dataset` reads it from, or None for one made by hand.
+        source: what `load_dataset` reads it from, or None for one made in memory.
     """
 
     name: str
@@ -175,7 +175,7 @@ def _read_description(path):
 
 
 def _nearest(word, words):
-    """What to say of a word that is none of those known."""
+    """Suggestion for a misspelt key."""
     close = difflib.get_close_matches(word, words, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -212,9 +212,9 @@ def load_dataset(data="popout", folder=None):
         `Dataset`; training needs its splits ``train`` and ``val``.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
-        ValueError: the folder has none of the known layouts, or another number of images than its
-            splits need; the TOML file is not such a one; no dataset of the name is described.
+        FileNotFoundError: no such file or folder.
+        ValueError: the folder matches none of the known layouts, or holds another number of images
+            than its splits need; the TOML file is not valid; the dataset is unknown.
 
     Example:
         >>> load_dataset("/data/osie")  # doctest: +SKIP
@@ -227,7 +227,7 @@ def load_dataset(data="popout", folder=None):
         public = descriptions()
         if _key(data) not in public:
             raise ValueError(
-                f"{data}: is no described dataset{_nearest(_key(data), public)}; there are "
+                f"{data}: is not a known dataset{_nearest(_key(data), public)}; there are "
                 f"{', '.join(public)}."
             )
         return _read(Path(folder).expanduser(), str(data), None, public[_key(data)])
@@ -238,7 +238,7 @@ def load_dataset(data="popout", folder=None):
     name = Path(source).name  # as the user calls it, be it a link
     if path.suffix == ".toml":
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file.")
+            raise FileNotFoundError(f"{path}: no such file.")
         description = _read_description(path)
         folder = path.parent / Path(description.get("path", ".")).expanduser()
         return _read(folder, description.get("name", path.stem), source, description)

@@ -50,13 +50,13 @@ def open_mat(path, kind, load=None):
         load: function from the path to the variables; `scipy.io.loadmat` by default.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it cannot be read, or the block fails: it is not of this kind.
     """
     import scipy.io  # 0.3 s that other layouts need not wait for
 
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+        raise FileNotFoundError(f"{path}: no such file.")
     try:
         yield (load or scipy.io.loadmat)(path)
     except Exception as error:  # what scipy raises on a broken file has no common base
@@ -99,7 +99,7 @@ def read_image_mat(path, size=None):
         ((n, 2) float64 points (x, y), 0-based, (n,) ints: the observer of each, or None).
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it is not such a file.
     """
     kind = (

@@ -198,7 +198,7 @@ def _upright(image, orientation):
 def _decode_map(encoded, is_mask):
     """Encoded greyscale map, 8- or 16-bit PNG or JPEG → (h, w, 1) float32 in [0, 1].
 
-    That of a mask is 0 or 1, as of `Sample.read_mask`.
+    That of a mask is 0 or 1, as for `Sample.read_mask`.
     """
     as_floats = tf.image.convert_image_dtype
     grey = tf.cond(

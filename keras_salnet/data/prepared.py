@@ -162,7 +162,7 @@ def _done(out, manifest):
         # A run that was killed in its first shard leaves drafts alone.
         if out.is_dir() and all(path.name.startswith(".") for path in out.iterdir()):
             return {}
-        raise FileExistsError(f"{out}: is there already; give another --out.")
+        raise FileExistsError(f"{out}: already exists; choose another --out.")
     before = read_manifest(found)
     changed = [key for key in manifest if key != "splits" and before.get(key) != manifest[key]]
     if changed:

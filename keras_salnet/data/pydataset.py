@@ -57,7 +57,7 @@ def validation_batches(samples, input_size, *, resize, batch_size, sharing=ONE_D
 class _Batches(keras.utils.PyDataset):
     """Batches as a function of their step, the next ones loaded ahead on threads.
 
-    Keras's own workers do not serve: they start over, or go on behind, the batch that `fit` takes a
+    Keras's own workers do not fit: they repeat, or go on after, the batch that `fit` takes a
     look at before the first step. Threads will do: OpenCV lets go of Python's lock.
 
     Args:

@@ -18,7 +18,7 @@ def list_images(folder):
     """Image files of a folder, sorted by name.
 
     Raises:
-        FileNotFoundError: there is no such folder, or it holds no image.
+        FileNotFoundError: no such folder, or it holds no image.
     """
     folder = Path(folder)
     images = [path for path in _visible(folder) if _is_image(path)]
@@ -29,7 +29,7 @@ def list_images(folder):
 
 def _visible(folder):
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder.")
+        raise FileNotFoundError(f"{folder}: no such folder.")
     return sorted(path for path in folder.iterdir() if path.name[0] != ".")
 
 
@@ -164,7 +164,7 @@ def read_folders(folder, images="images", maps=None, fixations=None, masks=None)
         if any(s.density or s.mask or s.fixations is not None for s in here):
             samples[split] = here  # SALICON's test split keeps its ground truth to itself
     if not samples:
-        raise ValueError(f"{folder}: of no image a map, a fixation or a mask is known.")
+        raise ValueError(f"{folder}: no image has a map, a fixation or a mask.")
     if "all" in samples:
         raise ValueError(
             f"{images / 'all'}: all means every split; rename this one, also where its maps and "
@@ -234,13 +234,13 @@ def read_pairs(folder, pairs="pairs.txt"):
         ``{"all": samples}`` in the order of the lines.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: a line is not a pair, an image stands twice, or there is no line.
     """
     folder = Path(folder)
     path = folder / pairs
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+        raise FileNotFoundError(f"{path}: no such file.")
     samples = {}
     try:
         for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
@@ -254,12 +254,12 @@ def read_pairs(folder, pairs="pairs.txt"):
                 )
             image, mask = (folder / name for name in names)
             if image in samples:
-                raise ValueError(f"line {number}: {image} stands in an earlier line already.")
+                raise ValueError(f"line {number}: {image} is repeated from an earlier line.")
             samples[image] = Sample(image, mask=mask)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not samples:
-        raise ValueError(f"{path}: holds no pair of an image and its mask.")
+        raise ValueError(f"{path}: lists no pair of an image and its mask.")
     return {"all": list(samples.values())}
 
 
@@ -276,12 +276,12 @@ def detect_layout(folder):
     """Name of the layout a folder has.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it has none of the known layouts.
+        FileNotFoundError: no such folder.
+        ValueError: it matches none of the known layouts.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: there is no such folder.")
+        raise FileNotFoundError(f"{folder}: no such folder.")
     for layout, (marks, _) in LAYOUTS.items():
         if all(any((folder / mark).exists() for mark in group) for group in marks):
             return layout
@@ -289,4 +289,4 @@ def detect_layout(folder):
         f"{layout}: {' + '.join(' or '.join(group) for group in marks)}"
         for layout, (marks, _) in LAYOUTS.items()
     )
-    raise ValueError(f"{folder}: has none of the known layouts ({wanted}).")
+    raise ValueError(f"{folder}: matches none of the known layouts ({wanted}).")

@@ -108,7 +108,7 @@ class Sample:
         """(H, W) bool: where the salient objects are, at least half as bright as white.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: no such file.
             ValueError: it is not an image, or no mask is known.
         """
         if self.mask is None:
@@ -157,7 +157,7 @@ class Sample:
         return _normalized(density * placement.mask()[..., 0])
 
     def read_in(self, input_size, resize="stretch"):
-        """What training sees of the sample, without augmentation.
+        """Read the sample as training sees it, without augmentation.
 
         Args:
             input_size: (height, width).
@@ -175,7 +175,7 @@ class Sample:
         return placement.image(image), density, placement.mask()
 
     def refuse_another(self, input_size, resize):
-        """Raise ValueError where the sample was prepared for another frame or fit."""
+        """Raise ValueError if the sample was prepared with another input size or resizing."""
 
     def density_points(self):
         """The fixations that the density is made from, where there is no map: (n, 2), n ≥ 1.
@@ -189,7 +189,7 @@ class Sample:
         return fixations
 
     def _read_map(self):
-        """What is in `map_file`, (H, W) float64 of any sum, or None."""
+        """The content of `map_file`, (H, W) float64 of any sum, or None."""
         if self.map_file is None:
             return None
         if self.has_mask_only:

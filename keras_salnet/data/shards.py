@@ -104,7 +104,7 @@ class Shard:
             if self._whole is None:
                 self._whole = sha256(self.path) == self._sha256
         if not self._whole:
-            raise ValueError(f"{self.path}: is damaged, its checksum is another. {_AGAIN}")
+            raise ValueError(f"{self.path}: is damaged (wrong checksum). {_AGAIN}")
 
 
 def is_prepared(folder):
@@ -143,7 +143,7 @@ def read_manifest(path):
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file: {error}. {_AGAIN}") from None
     if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
-        raise ValueError(f"{path}: not the manifest of a prepared dataset that is known. {_AGAIN}")
+        raise ValueError(f"{path}: not a manifest that this version knows. {_AGAIN}")
     if missing := _KEYS - manifest.keys():
         raise ValueError(f"{path}: lacks {', '.join(sorted(missing))}. {_AGAIN}")
     return manifest
@@ -182,7 +182,7 @@ def _sample(features, input_size, resize, shard):
         fixations = np.frombuffer(features["fixations"], "<f8").reshape(-1, 2)
     if "observer" in features:
         observer = np.frombuffer(features["observer"], "<i8")
-    # What was prepared by earlier versions tells nothing of masks.
+    # Earlier versions stored nothing about masks.
     paths = (about["density"], about.get("mask"))
     density, mask = (None if path is None else Path(path) for path in paths)
     return PreparedSample(

@@ -1,4 +1,4 @@
-"""What a copy of a dataset holds, and all that is wrong with it: a table, and lists of both."""
+"""Survey a copy of a dataset: its contents in a table, and everything that is wrong with it."""
 
 import hashlib
 import logging
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Survey:
-    """What `survey` found.
+    """Result of `survey`.
 
     Args:
         rows: split → `Row`.
@@ -68,7 +68,7 @@ class Survey:
 def survey(dataset, track=None):
     """Decode every file of a dataset, count what there is, and find what is wrong or twice there.
 
-    Images are the same if their files are, byte by byte. The log tells what the dataset is, and
+    Images are the same if their files are, byte by byte. The log says what the dataset is, and
     warns of images that stand several times in one split.
 
     Args:
@@ -106,11 +106,11 @@ def survey(dataset, track=None):
     across = [group for group in repeated if len({split for split, _ in group}) > 1]
     if across:
         listed = "".join(f"\n  {_equal(group)}" for group in across)
-        errors.append(f"{len(across)} images stand in several splits:{listed}")
+        errors.append(f"{len(across)} images are in several splits:{listed}")
     within = [_equal(group) for group in repeated if group not in across]
     if within:
         logger.warning(
-            "%s: %d images stand several times in a split: %s",
+            "%s: %d images are repeated in a split: %s",
             dataset.name,
             len(within),
             some(within),

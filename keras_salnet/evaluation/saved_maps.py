@@ -59,7 +59,7 @@ class SavedMaps:
     def __init__(self, folder):
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
-            raise FileNotFoundError(f"{self.folder}: there is no such folder.")
+            raise FileNotFoundError(f"{self.folder}: no such folder.")
         self.name = Path(os.path.abspath(self.folder)).name  # of a link its own, not its target's
         self._files = {}
         for path in sorted(self.folder.iterdir()):

@@ -60,7 +60,7 @@ def find(path):
         (module of the format, path that its `load` takes).
 
     Raises:
-        ValueError: it is no model.
+        ValueError: it is not a model.
     """
     for module in map(get, FORMATS):
         if (found := module.find(path)) is not None:

@@ -1,4 +1,4 @@
-"""What the formats share: the description that an export carries, and what loading returns.
+"""Shared by the formats: the description that an export carries, and the loaded model.
 
 The description is a JSON text: `KEY` in the metadata of TFLite and ONNX files and in OpenVINO's
 ``rt_info``, and a file in a SavedModel.

@@ -30,7 +30,7 @@ def load_images(image_bytes, input_size, resize):
 
     Raises:
         tf.errors.InvalidArgumentError: there is no image, or one cannot be read or has more than
-            `MOST_PIXELS`; by its place in the batch where its header already tells.
+            `MOST_PIXELS`; named by its place in the batch if its header shows it.
     """
     image_bytes = tf.ensure_shape(image_bytes, [None])
     count = tf.size(image_bytes)
@@ -77,20 +77,20 @@ def draw_maps(saliency, sizes, resize):
 def _checked(number, encoded):
     """The image itself, if what is cheaply seen of it promises that it can be decoded here.
 
-    What goes wrong in decoding is told by TensorFlow, which does not know the place in the batch.
+    TensorFlow reports errors in decoding, without the place in the batch.
     """
 
-    def see(holds, told, *values):
-        told = tf.strings.format(f"image_bytes[{{}}]: {told}", (number, *values))
-        return tf.debugging.Assert(holds, [told])
+    def see(holds, message, *values):
+        message = tf.strings.format(f"image_bytes[{{}}]: {message}", (number, *values))
+        return tf.debugging.Assert(holds, [message])
 
     length = tf.strings.length(encoded)
     with tf.control_dependencies([see(_has_end(encoded), "is cut off after {} bytes.", length)]):
         size = _announced_size(encoded)
     pixels = tf.reduce_prod(size)
-    is_image = see(pixels > 0, "is no JPEG, PNG, GIF or BMP ({} bytes).", length)
-    told = f"has {{}} x {{}} pixels; at most {MOST_PIXELS} are taken."
-    with tf.control_dependencies([is_image, see(pixels <= MOST_PIXELS, told, size[0], size[1])]):
+    is_image = see(pixels > 0, "is not a JPEG, PNG, GIF or BMP ({} bytes).", length)
+    message = f"has {{}} x {{}} pixels; at most {MOST_PIXELS} are taken."
+    with tf.control_dependencies([is_image, see(pixels <= MOST_PIXELS, message, size[0], size[1])]):
         return tf.identity(encoded)
 
 

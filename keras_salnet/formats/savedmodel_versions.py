@@ -40,8 +40,8 @@ def version_folder(path):
         return path
     if path.is_file() or (path / "saved_model.pb").exists():
         raise FileExistsError(
-            f"{path}: is itself a {'file' if path.is_file() else 'SavedModel'}, no folder of a "
-            "model's numbered versions; name another one."
+            f"{path}: is itself a {'file' if path.is_file() else 'SavedModel'}, not a folder of "
+            "numbered versions; choose another path."
         )
     newest = versions(path)[:1]
     return path / str(int(newest[0].name) + 1 if newest else 1)

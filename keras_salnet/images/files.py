@@ -24,7 +24,7 @@ def read_image(source):
         source: path of the file, or what such a file holds, as bytes.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it is not an image that OpenCV can read.
     """
     image = cv2.cvtColor(_decode(source, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
@@ -62,7 +62,7 @@ def read_grey(path):
     """Read a map as (H, W) uint8 or uint16.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it is not an image that OpenCV can read.
     """
     # As TensorFlow decodes maps; OpenCV would turn them by their EXIF orientation.
@@ -74,10 +74,10 @@ def image_size(source):
     """(height, width) that `read_image` would return, from the header alone.
 
     Args:
-        source: as of `read_image`.
+        source: as for `read_image`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it is not an image.
     """
     (width, height), orientation = _read_header(source)
@@ -96,7 +96,7 @@ def exif_orientation(path):
     """EXIF orientation of an image file, 1…8, from its header alone; 1 where it has none.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ValueError: it is not an image.
     """
     return _read_header(path)[1]
@@ -113,7 +113,7 @@ def _read_header(source):
 
 @contextlib.contextmanager
 def _open(source):
-    """Yield a `PIL.Image.Image` that is not decoded; what fails in the block is told as ours."""
+    """Yield a `PIL.Image.Image` that is not decoded; errors in the block become ours."""
     try:
         with PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             yield image
@@ -130,7 +130,7 @@ def _decode(source, flags):
         # imread knows no file names outside the locale's encoding; imdecode needs none.
         data = np.fromfile(source, np.uint8)
     else:
-        raise FileNotFoundError(f"{source}: there is no such file.")
+        raise FileNotFoundError(f"{source}: no such file.")
     try:
         image = cv2.imdecode(data, flags) if data.size else None
     except cv2.error:  # more than 2³⁰ pixels, as a damaged header may say
@@ -150,18 +150,18 @@ def write_picture(path, picture):
     """Write (H, W) grey or (H, W, 3) RGB uint8 as PNG or JPEG, by the ending, atomically.
 
     Raises:
-        ValueError: the ending is no picture's.
+        ValueError: the ending is not that of a picture.
         OSError: the picture cannot be written there.
     """
     if not cv2.haveImageWriter(Path(path).name):
-        raise ValueError(f"{path}: must end as a picture does, in .png or .jpg.")
+        raise ValueError(f"{path}: must end in .png or .jpg.")
     with atomic(path) as draft:
         # imwrite knows no file names outside the locale's encoding.
         draft.write_bytes(encode_picture(picture, draft.suffix))
 
 
 def encode_picture(picture, ending=".png"):
-    """What a file of a picture holds.
+    """Encode a picture as the bytes of a file.
 
     Args:
         picture: (H, W) grey or (H, W, 3) RGB uint8.

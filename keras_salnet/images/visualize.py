@@ -76,7 +76,7 @@ def side_by_side(image, saliency, colormap="inferno", opacity=0.6):
         image: (H, W, 3) uint8 RGB.
         saliency: (H, W) floats ≥ 0, of the image's size.
         colormap: one of `COLORMAPS`.
-        opacity: as of `overlay`.
+        opacity: as for `overlay`.
 
     Returns:
         (H, 2 W, 3) uint8 RGB.

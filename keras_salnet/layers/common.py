@@ -1,4 +1,4 @@
-"""What the layers share: their batch normalization and the checks of their arguments."""
+"""Shared by the layers: batch normalization, and the checks of their arguments."""
 
 from keras import layers
 

@@ -1,4 +1,4 @@
-"""What a backbone wants its pixels to be."""
+"""Preprocessing of pixels, as the backbones expect them."""
 
 import keras
 from keras import layers, ops

@@ -25,7 +25,7 @@ class ContextAwareFeatureExtraction(layers.Layer):
         vary.
 
     Raises:
-        ValueError: an argument is no positive integer; an unknown number of channels.
+        ValueError: an argument is not a positive integer; an unknown number of channels.
 
     Example:
         >>> import numpy as np

@@ -53,7 +53,7 @@ def create_attention(attention, **kwargs):
     """
     if attention not in _ATTENTION:
         raise ValueError(
-            f"there is no attention {attention!r}; there are: {', '.join(attention_names())}."
+            f"unknown attention {attention!r}; known are: {', '.join(attention_names())}."
         )
     module, layer, arguments = _ATTENTION[attention]
     return getattr(importlib.import_module(module), layer)(**arguments, **kwargs)

@@ -2,7 +2,7 @@
 
 Zhang et al., "Relation-Aware Global Attention for Person Re-Identification", CVPR 2020.
 
-Every node is told how it relates to all others: the paper stacks its row and its column of the
+Every node learns how it relates to all others: the paper stacks its row and its column of the
 affinity matrix G = Θ Φᵀ (N x N) and embeds them by a 1x1 convolution W = [W_in; W_out]. That
 embedding is linear in G and G is a product, so
 
@@ -52,7 +52,7 @@ class _Embedding(layers.Layer):
 
 
 class _NodeAttention(Gate):
-    """What RGA-S and RGA-C share: from nodes (B, N, D) to one attention logit each (B, N, 1)."""
+    """Shared part of RGA-S and RGA-C: from nodes (B, N, D) to a logit each (B, N, 1)."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ def _check_known_shape(name, shape, max_nodes):
     if len(shape) != 4 or shape[-1] is None or (None in shape[1:3] and max_nodes is None):
         raise ValueError(
             f"{name}: RGA needs inputs (B, H, W, C) of known height, width and channels, because "
-            f"its weights have one row a node; it got {tuple(shape)}. Give the model a fixed "
+            f"its weights have one row per node; it got {tuple(shape)}. Give the model a fixed "
             "input_shape, or max_nodes, with which height and width may vary."
         )
 

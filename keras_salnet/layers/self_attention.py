@@ -22,7 +22,7 @@ def _weighted_sums(query, key, value):
 
 
 class _PixelAttention(layers.Layer):
-    """What both have in common: 1x1 convolutions without bias, over the pixels in a row."""
+    """Shared part of both: 1x1 convolutions without bias, over the flattened pixels."""
 
     def call(self, inputs):
         _, height, width, channels = ops.shape(inputs)

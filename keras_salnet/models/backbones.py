@@ -27,7 +27,7 @@ _VGG16_BLOCKS = ((2, 1), (2, 2), (3, 4), (3, 8), (3, 8))
 # there, any prefix may come before it.
 _ENCODER_LAYER = re.compile(r"encoder(\d)_(.+)|(?:.+_)?(block(\d)_conv\d)")
 
-# The side of the frame by which the scales of a network's layers are told.
+# Input side at which the scales of a network's layers are determined.
 _SIDE = 224
 
 

@@ -21,7 +21,7 @@ def load_model(path_or_name):
         `keras.Model`: images (B, H, W, 3), RGB, 0…255 → maps (B, H, W, 1), float32 in [0, 1].
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file.
         ConnectionError: it cannot be downloaded.
         ValueError: it is not such a model.
     """
@@ -31,7 +31,7 @@ def load_model(path_or_name):
     if path.is_dir():
         path = path / "model.keras"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file.")
+        raise FileNotFoundError(f"{path}: no such file.")
     try:
         return keras.models.load_model(path, compile=False)
     except Exception as error:  # zip, h5py, JSON and Keras each raise their own
@@ -106,7 +106,7 @@ def initialize_from(net, source):
         Paths of the weights of `net` that were not filled.
 
     Raises:
-        FileNotFoundError: there is no such source.
+        FileNotFoundError: no such source.
         ConnectionError: it cannot be downloaded.
         ValueError: it cannot be read, or none of its convolutions fits.
     """
@@ -117,7 +117,7 @@ def initialize_from(net, source):
             net.load_weights(source)
         except Exception as error:  # h5py and Keras raise a dozen kinds
             raise ValueError(
-                f"init: {source} does not hold the weights of this very architecture ({error}). "
+                f"init: {source} does not hold the weights of this architecture ({error}). "
                 "To start from another one, give its run folder or .keras file."
             ) from error
         return []

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """What is known of a model before it is built.
+    """Facts about a model that is not built yet.
 
     Args:
         builder: the function that builds it, in the module of the model's name.
@@ -53,7 +53,7 @@ def create(name, **kwargs):
         ValueError: an unknown name or argument; whatever the builder raises.
     """
     if name not in MODELS:
-        raise ValueError(f"there is no model {name!r}; there are: {', '.join(names())}.")
+        raise ValueError(f"unknown model {name!r}; known are: {', '.join(names())}.")
     module = importlib.import_module(f"keras_salnet.models.{name}")
     builder = getattr(module, MODELS[name].builder)
     arguments = inspect.signature(builder).parameters

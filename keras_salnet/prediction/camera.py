@@ -33,8 +33,8 @@ def predict_camera(predictor, camera, draw, *, out=None, smoothing=0.0, seconds=
             them.
         draw: function (image (H, W, 3) uint8 RGB, saliency (H, W) float32, its maximum 1) →
             picture (H', W', 3) uint8 RGB of one size, such as `visualize.overlay`.
-        out: path of the video to write, as of `predict_video`; None for a window.
-        smoothing: seconds, as of `predict_video`.
+        out: path of the video to write, as for `predict_video`; None for a window.
+        smoothing: seconds, as for `predict_video`.
         seconds: how long; None for no end.
 
     Returns:

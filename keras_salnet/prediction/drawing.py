@@ -1,4 +1,4 @@
-"""What is drawn of an image and its map."""
+"""Drawings of an image and its map."""
 
 from dataclasses import dataclass
 

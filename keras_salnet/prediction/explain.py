@@ -1,4 +1,4 @@
-"""What a model attends to: masks and strongest channels of its attention layers, and Grad-CAM."""
+"""Explain a model: masks and strongest channels of its attention layers, and Grad-CAM."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from keras_salnet.models.loading import fixed_input_size
 
 @dataclass(frozen=True)
 class Attention:
-    """What one attention layer does to one image.
+    """The effect of one attention layer on one image.
 
     Args:
         name: of the layer.

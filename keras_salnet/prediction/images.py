@@ -34,7 +34,7 @@ class ImageFiles:
         without: a folder that is passed over, such as that of the outputs.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        FileNotFoundError: no such file or folder.
         ValueError: two folders of the same name.
     """
 
@@ -42,7 +42,7 @@ class ImageFiles:
         inputs = {Path(path).resolve(): Path(path) for path in inputs}
         for path in inputs.values():
             if not path.exists():
-                raise FileNotFoundError(f"{path}: there is no such file or folder.")
+                raise FileNotFoundError(f"{path}: no such file or folder.")
         several = len(inputs) > 1
         self.folders = {  # and what outputs keep of their paths
             path: Path(path.resolve().name if several else "")
@@ -134,7 +134,7 @@ def predict_images(predictor, files, outputs, made, force=False, track=None):
         track: function (sized iterable, title) → iterable that shows progress, or None.
 
     Returns:
-        `Tally`. Each image that cannot be read is told by a log line.
+        `Tally`. The log names each image that cannot be read.
 
     Raises:
         ValueError: two outputs would have the same name; `files` are in the folder of the outputs.
@@ -200,7 +200,7 @@ def _write(job, image, saliency):
 
 
 def _twin(path):
-    """What is wrong with an image beside which there is another of its name, or None."""
+    """The problem of an image next to another of the same name, or None."""
     for ending in IMAGE_ENDINGS:
         for twin in (path.with_suffix(ending), path.with_suffix(ending.upper())):
             if twin.name != path.name and twin.exists() and not twin.samefile(path):

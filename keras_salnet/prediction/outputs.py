@@ -108,7 +108,7 @@ class Outputs:
         target = self.path(Found(folder / "image.png", place), "saliency").resolve()
         if inside in target.parents and inside not in self.root.resolve().parents:
             raise ValueError(
-                f"--out {self.pattern}: lies in {folder}, whose images it would be taken for the "
+                f"--out {self.pattern}: lies in {folder}, whose images would include it "
                 "next time; give a folder of its own."
             )
 
@@ -138,4 +138,4 @@ def _fields(pattern):
     try:
         return {field for _, field, _, _ in string.Formatter().parse(pattern) if field is not None}
     except ValueError as error:
-        raise ValueError(f"--out {pattern}: is no pattern: {error}.") from error
+        raise ValueError(f"--out {pattern}: is not a valid pattern: {error}.") from error

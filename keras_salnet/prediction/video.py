@@ -70,8 +70,8 @@ def predict_video(predictor, source, out, draw, *, smoothing=0.0, batch_size=8, 
         int, the number of frames.
 
     Raises:
-        FileNotFoundError: there is no such video.
-        ValueError: it is no video, cut off, or damaged in the middle; or another argument is out of
+        FileNotFoundError: no such video.
+        ValueError: it is not a video, is cut off, or is damaged; or another argument is out of
             its range.
         ModuleNotFoundError: PyAV is missing.
 
@@ -353,19 +353,19 @@ class _Audio:
 
 def _open(av, path):
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such video.")
+        raise FileNotFoundError(f"{path}: no such video.")
     try:
         # Its whole path, since FFmpeg takes what stands before a colon for a protocol.
         return av.open(str(path.absolute()), metadata_errors="replace")
     except av.error.InvalidDataError as error:
         raise ValueError(
-            f"{path}: is no video, or one that was cut off while it was recorded or copied; copy "
+            f"{path}: is not a video, or was cut off while it was recorded or copied; copy "
             "it again, or give another file."
         ) from error
 
 
 def _video_stream(container, source):
-    """The first that is no cover picture of music."""
+    """First video stream that is not cover art."""
     for stream in container.streams.video:
         if not stream.disposition & stream.disposition.attached_pic:
             if stream.codec_context is None:
@@ -374,7 +374,7 @@ def _video_stream(container, source):
                     "H.264 for one."
                 )
             return stream
-    raise ValueError(f"{source}: holds no video, only {_streams(container)}; give another file.")
+    raise ValueError(f"{source}: has no video, only {_streams(container)}; give another file.")
 
 
 def _streams(container):

@@ -39,7 +39,7 @@ def video_writer(out, time_base, rate, aspect=None):
         `VideoWriter`.
 
     Raises:
-        ValueError: the ending is no such container's.
+        ValueError: the ending is not that of a known container.
         OSError: it cannot be written.
         ModuleNotFoundError: PyAV is missing.
     """
@@ -47,7 +47,7 @@ def video_writer(out, time_base, rate, aspect=None):
     out = Path(out)
     ending = out.suffix.lower()
     if ending not in _ENCODERS:
-        raise ValueError(f"{out}: a video is written as {', '.join(_ENCODERS)}; name it so.")
+        raise ValueError(f"{out}: a video must end in {', '.join(_ENCODERS)}.")
     if ending in (".mp4", ".mov"):
         # The table of contents comes first: it plays while it is loaded. The time before the first
         # frame is counted by the movie's own clock, which otherwise knows milliseconds only.
@@ -98,7 +98,7 @@ class VideoWriter:
             duration: int, how long it is shown, in `time_base`.
 
         Raises:
-            ValueError: it is no such picture.
+            ValueError: it is not such a picture.
         """
         picture = np.asarray(picture)
         if picture.ndim == 2:

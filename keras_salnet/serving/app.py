@@ -136,8 +136,8 @@ def _add_error_handlers(app):
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request, error):
-        told = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
-        return JSONResponse({"error": told}, 422)
+        message = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+        return JSONResponse({"error": message}, 422)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request, error):

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says of refusals."""
+"""Error responses, as the OpenAPI description lists them."""
 
 from pydantic import BaseModel
 

@@ -1,4 +1,4 @@
-"""What a request may cost, and the refusals that tell which limit it met."""
+"""Limits on what a request may cost, and the refusals that name the limit."""
 
 import io
 import math
@@ -19,7 +19,7 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes upon itself.
+    """Limits of the server.
 
     Args:
         max_bytes: of a request's body.
@@ -48,8 +48,8 @@ class LimitedRequest(Request):
 
     async def stream(self):
         """Yield the body's chunks."""
-        told = self.headers.get("content-length", "")
-        if told.isdecimal() and int(told) > self._max_bytes:
+        message = self.headers.get("content-length", "")
+        if message.isdecimal() and int(message) > self._max_bytes:
             raise self._too_large()
         read = 0
         async for chunk in super().stream():
@@ -81,7 +81,7 @@ def check_image(encoded, max_pixels):
     except PIL.Image.DecompressionBombError:
         pixels = math.inf
     except Exception as error:  # each of Pillow's decoders raises its own
-        told = "is empty" if not encoded else "not a readable image, or damaged"
-        raise HTTPException(422, f"image: {told}; send {', '.join(MEDIA_TYPES)}.") from error
+        message = "is empty" if not encoded else "not a readable image, or damaged"
+        raise HTTPException(422, f"image: {message}; send {', '.join(MEDIA_TYPES)}.") from error
     if pixels > max_pixels:
         raise HTTPException(413, f"image: has more than {max_pixels} pixels.")

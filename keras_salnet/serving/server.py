@@ -10,7 +10,7 @@ import warnings
 import PIL.Image
 import uvicorn
 
-# While the server ends, so many seconds at least it tells so before it stops listening: what
+# Seconds for which the server answers that it is shutting down before it stops listening: what
 # balances load between servers, or holds a connection open, may still send.
 _GRACE = 1.0
 _LAST = 0.2  # seconds for the requests of those who connected before it stopped

@@ -23,7 +23,7 @@ class Service:
         predictor: `keras_salnet.Predictor`.
         limits: `Limits`.
         batch_size: the most images that the model gets at once, if it takes several.
-        observe_batch: function that is told the size of each batch.
+        observe_batch: function that receives the size of each batch.
 
     Attributes:
         taken: places in the queue that are taken.
@@ -70,8 +70,8 @@ class Service:
                 async with asyncio.timeout(self.limits.timeout):
                     yield
             except TimeoutError:
-                told = f"not answered within {self.limits.timeout:g} seconds."
-                raise HTTPException(504, told) from None
+                message = f"not answered within {self.limits.timeout:g} seconds."
+                raise HTTPException(504, message) from None
 
     @contextlib.contextmanager
     def places(self, count):
@@ -109,7 +109,7 @@ class Service:
         return await self._model(frame)
 
     async def in_thread(self, function, *arguments):
-        """What a function returns, called beside the event loop."""
+        """Call a function in a thread, outside the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, function, *arguments)
 
@@ -127,7 +127,7 @@ class Service:
 
 
 async def unless_gone(request, work):
-    """What a coroutine returns; it is cancelled when the client goes away.
+    """Await a coroutine, cancelled if the client disconnects.
 
     Args:
         request: `fastapi.Request` whose body has been read.

@@ -1,4 +1,4 @@
-"""What Prometheus reads of the server."""
+"""Prometheus metrics of the server."""
 
 import time
 
@@ -47,11 +47,11 @@ class Metrics:
 
     def follow(self, service):
         """Tell the places and the queue of a `Service`."""
-        for name, told, value in (
+        for name, message, value in (
             ("salnet_queue_places_taken", "Images in the server.", lambda: service.taken),
             ("salnet_queue_depth", "Images that wait for the model.", lambda: service.waiting),
         ):
-            Gauge(name, told, registry=self._registry).set_function(value)
+            Gauge(name, message, registry=self._registry).set_function(value)
 
     def text(self):
         """Everything, as Prometheus reads it, in bytes."""

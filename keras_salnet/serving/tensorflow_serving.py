@@ -93,12 +93,12 @@ def router(service, name):
         """Whether the model can be used."""
         check(name, version)
         state = "UNLOADING" if service.draining else "AVAILABLE"
-        told = {"error_code": "OK", "error_message": ""}
-        versions = [{"version": str(_VERSION), "state": state, "status": told}]
+        message = {"error_code": "OK", "error_message": ""}
+        versions = [{"version": str(_VERSION), "state": state, "status": message}]
         return {"model_version_status": versions}
 
     async def metadata(name: _Name, version: _Version | None = None) -> dict[str, Any]:
-        """What the model takes and returns."""
+        """The model's inputs and outputs."""
         check(name, version)
         signatures = {"signature_def": _signatures(service.predictor.input_size)}
         spec = {"name": name, "signature_name": "", "version": str(_VERSION)}
@@ -188,8 +188,8 @@ def _decode(value, name):
     try:
         return base64.b64decode(value["b64"], validate=True)
     except (ValueError, TypeError, KeyError) as error:
-        told = f'{name}: each must be {{"b64": "the image in base 64"}}.'
-        raise HTTPException(400, told) from error
+        message = f'{name}: each must be {{"b64": "the image in base 64"}}.'
+        raise HTTPException(400, message) from error
 
 
 def _numbers(values, name, dtype, predictor):
@@ -205,10 +205,10 @@ def _numbers(values, name, dtype, predictor):
         or predictor.input_size_for(shape[1:3]) != shape[1:3]
     ):
         height, width = (-1 if side is None else side for side in predictor.input_size)
-        told = f"must be of shape [-1, {height}, {width}, 3], not {list(shape)}"
+        message = f"must be of shape [-1, {height}, {width}, 3], not {list(shape)}"
         if None in predictor.input_size:
-            told += "; heights and widths are multiples of 32 up to 512"
-        raise HTTPException(400, f"{name}: {told}.")
+            message += "; heights and widths are multiples of 32 up to 512"
+        raise HTTPException(400, f"{name}: {message}.")
     if not (array.min() >= 0 and array.max() <= 255):
         raise HTTPException(400, f"{name}: must be RGB, 0…255.")
     return array.astype(np.float32)

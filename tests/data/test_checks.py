@@ -76,8 +76,8 @@ def cut_in_half(path):
 
 
 FILES = {
-    "missing": (lambda path: path.unlink(), "there is no such file."),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "there is no such file."),
+    "missing": (lambda path: path.unlink(), "no such file."),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "no such file."),
     "zero bytes": (lambda path: path.write_bytes(b""), "the file is empty."),
     "text": (lambda path: path.write_text("<html>404</html>" * 99), "not a readable image: "),
     "all zeros": (lambda path: path.write_bytes(bytes(5000)), "not a readable image: "),
@@ -160,29 +160,29 @@ def write_gaze(path, points):
 
 
 EMPTY = "the density map is empty (all zeros)."
-NOBODY = "nobody's fixation lies inside the image."
+NOBODY = "no fixation lies inside the image."
 TRUTHS = {
     "a map of zeros": ("density", grey(SIZE), EMPTY),
     "a map of 16-bit zeros": ("density", np.zeros(SIZE, np.uint16), EMPTY),
     "a map on its side": (
         "density",
         grey((64, 48), 9),
-        "the map is 48x64, its image 64x48: another aspect.",
+        "the map is 48x64, its image 64x48: the aspects differ.",
     ),
     "a map of a cropped image": (
         "density",
         grey((48, 60), 9),
-        "the map is 60x48, its image 64x48: another aspect.",
+        "the map is 60x48, its image 64x48: the aspects differ.",
     ),
     "a map of two columns fewer": (
         "density",
         grey((48, 62), 9),
-        "the map is 62x48, its image 64x48: another aspect.",
+        "the map is 62x48, its image 64x48: the aspects differ.",
     ),
     "a small map of a cropped image": (
         "density",
         grey((24, 29), 9),
-        "the map is 29x24, its image 64x48: another aspect.",
+        "the map is 29x24, its image 64x48: the aspects differ.",
     ),
     "a map of fixations of half the size": (
         "fixations",
@@ -205,7 +205,7 @@ TRUTHS = {
 GAZES = {
     "all outside": ([[65, 1], [1, 49], [0, 5], [5, 0], [999, 999]], NOBODY),
     "nobody looks": (np.zeros((0, 2)), NOBODY),
-    "missing": (None, "there is no such file."),
+    "missing": (None, "no such file."),
     "zero bytes": (b"", "not a fixation file of SALICON's"),
     "text": (b"<html>404</html>" * 99, "not a fixation file of SALICON's"),
 }
@@ -238,7 +238,7 @@ def test_several_observers_files_are_read(tmp_path, write_sample, recording, wri
     away = recording((30, 20, 60), (500, 300, 60))
     files = tuple(write_judd_mat(tmp_path / name / "a.mat", away) for name in ("ben", "zoe"))
     sample = dataclasses.replace(write_sample(), fixations=files)
-    assert problems(sample) == [f"{sample.image}: nobody's fixation lies inside it."]
+    assert problems(sample) == [f"{sample.image}: no fixation lies inside it."]
     write_judd_mat(files[1], recording((900, 20, 60), (50, 30, 60)))
     assert problems(sample) == []
     files[0].write_bytes(b"")
@@ -248,7 +248,7 @@ def test_several_observers_files_are_read(tmp_path, write_sample, recording, wri
 
 def test_an_image_nobody_looked_at_is_found(write_sample):
     bad = write_sample("bad")
-    line = f"{bad.image}: nobody's fixation lies inside it."
+    line = f"{bad.image}: no fixation lies inside it."
     for density in (bad.density, None):
         sample = Sample(bad.image, density, np.zeros((0, 2)), np.zeros(0, int), sigma=3.0)
         assert problems(write_sample(), sample) == [line]
@@ -494,7 +494,7 @@ def test_a_turned_image_has_upright_ground_truth(tmp_path, picture):
     corner = write_gaze(tmp_path / "corner.mat", [[width, height]])
     assert problems(Sample(image, upright, upright), Sample(image, fixations=corner)) == []
     assert problems(Sample(image, lying, lying)) == [
-        f"{lying}: the map is 64x48, its image 48x64: another aspect.",
+        f"{lying}: the map is 64x48, its image 48x64: the aspects differ.",
         f"{lying}: the fixation map is 64x48, its image 48x64.",
     ]
 

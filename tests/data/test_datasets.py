@@ -164,7 +164,7 @@ def test_no_folder_of_a_split_may_be_called_all(tmp_path, write_folders, others)
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         load_dataset(tmp_path / "nowhere")
 
 
@@ -403,7 +403,7 @@ def test_a_toml_may_name_a_list_of_pairs(tmp_path, write_image, write_mask, writ
     dataset = load_dataset(tmp_path / "one.txt")
     assert (dataset.name, dataset.source) == ("one", str(tmp_path / "one.txt"))
     assert names(dataset["val"]) == ["a"]
-    with pytest.raises(FileNotFoundError, match=r"three\.txt: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"three\.txt: no such file"):
         load_dataset(tmp_path / "three.txt")
 
 
@@ -484,9 +484,9 @@ def test_a_toml_must_be_utf8(tmp_path, write_toml):
 
 
 def test_what_a_toml_speaks_of_must_be_there(tmp_path, write_toml):
-    with pytest.raises(FileNotFoundError, match=r"gone: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"gone: no such folder"):
         load_dataset(write_toml('path = "gone"'))
-    with pytest.raises(FileNotFoundError, match=r"other\.toml: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"other\.toml: no such file"):
         load_dataset(tmp_path / "other.toml")
 
 
@@ -536,12 +536,12 @@ def test_a_public_dataset_may_lie_anywhere(tmp_path, write_osie, public, monkeyp
         assert (dataset.name, dataset["train"][0].sigma) == (name, 5.0)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_dataset("mine", "~/copy")["train"][0].image == folder / "stimuli" / "a.png"
-    message = r"^min: is no described dataset \(did you mean mine\?\); there are mine\.$"
+    message = r"^min: is not a known dataset \(did you mean mine\?\); there are mine\.$"
     with pytest.raises(ValueError, match=message):
         load_dataset("min", folder)
-    with pytest.raises(ValueError, match=r"^popout: is no described dataset; there are mine\.$"):
+    with pytest.raises(ValueError, match=r"^popout: is not a known dataset; there are mine\.$"):
         load_dataset("popout", folder)
-    with pytest.raises(FileNotFoundError, match=r"gone: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"gone: no such folder"):
         load_dataset("mine", tmp_path / "gone")
 
 
@@ -569,7 +569,7 @@ def test_a_public_dataset_that_is_not_there_is_named(tmp_path, public, monkeypat
         )
         with pytest.raises(FileNotFoundError, match=message):
             load_dataset("mine")
-    with pytest.raises(FileNotFoundError, match="yours: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="yours: no such folder"):
         load_dataset("yours")
 
 

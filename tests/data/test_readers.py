@@ -111,13 +111,13 @@ def test_an_image_of_unknown_size_keeps_its_points(tmp_path, write_osie, caplog)
 
 
 def test_a_missing_file_is_named(tmp_path, write_image):
-    with pytest.raises(FileNotFoundError, match=r"stimuli: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"stimuli: no such folder"):
         read_stimuli_eye(tmp_path)
     (tmp_path / "stimuli").mkdir()
     with pytest.raises(FileNotFoundError, match=r"stimuli: holds no image \(\.jpg"):
         read_stimuli_eye(tmp_path)
     write_image(tmp_path / "stimuli" / "a.png")
-    with pytest.raises(FileNotFoundError, match=r"fixations\.mat: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"fixations\.mat: no such file"):
         read_stimuli_eye(tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_a_missing_partner_is_expected_as_png(tmp_path, write_folders, kind):
     sample = read_folders(folder)["train"][1]
     path = {"maps": sample.density, "fixations": sample.fixations}[kind]
     assert path == folder / kind / "train" / "b.png"
-    with pytest.raises(FileNotFoundError, match=rf"{kind}/train/b\.png: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=rf"{kind}/train/b\.png: no such file"):
         sample.read_density((6, 8)) if kind == "maps" else sample.read_fixations()
 
 
@@ -307,7 +307,7 @@ def test_missing_images_are_named(tmp_path, write_folders):
     with pytest.raises(FileNotFoundError, match=r"images/val: holds no image"):
         read_folders(folder)
     (folder / "images").rename(folder / "pictures")
-    with pytest.raises(FileNotFoundError, match=r"images: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"images: no such folder"):
         read_folders(folder)
 
 
@@ -399,9 +399,9 @@ def test_pairs(tmp_path):
         ("my photo.jpg a.png", "line 1: must be an image and its mask, a tab between them where"),
         ("a.jpg\t", "line 1: must be an image and its mask"),
         ("a.jpg\ta.png\tb.png", "line 1: must be an image and its mask"),
-        ("a.jpg a.png\n\na.jpg b.png", r"line 3: .*a\.jpg stands in an earlier line already"),
-        ("", "holds no pair of an image and its mask"),
-        ("\n \n", "holds no pair of an image and its mask"),
+        ("a.jpg a.png\n\na.jpg b.png", r"line 3: .*a\.jpg is repeated from an earlier line"),
+        ("", "lists no pair of an image and its mask"),
+        ("\n \n", "lists no pair of an image and its mask"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path, text, message):
@@ -411,7 +411,7 @@ def test_a_line_that_is_no_pair_is_named(tmp_path, text, message):
 
 
 def test_a_list_of_pairs_must_be_there_and_utf8(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"pairs\.txt: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"pairs\.txt: no such file"):
         read_pairs(tmp_path)
     (tmp_path / "pairs.txt").write_bytes("ü.jpg ü.png".encode("latin-1"))
     with pytest.raises(ValueError, match=r"pairs\.txt: .*utf-8"):
@@ -494,7 +494,7 @@ def test_cat2000s_mat_is_a_map(tmp_path, write_image, dtype):
 
 def test_a_missing_gaze_file_is_named(tmp_path, write_image):
     sample = Sample(write_image(tmp_path / "a.png"), fixations=tmp_path / "a.mat")
-    with pytest.raises(FileNotFoundError, match=r"a\.mat: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"a\.mat: no such file"):
         sample.read_gaze()
 
 
@@ -721,7 +721,7 @@ def test_layouts_are_told_apart(tmp_path, write_osie, write_folders, write_image
     folder = tmp_path / "c"
     write_image(folder / "images" / "a.png")
     message = (
-        r"c: has none of the known layouts \(stimuli_eye: stimuli \+ eye/fixations\.mat; "
+        r"c: matches none of the known layouts \(stimuli_eye: stimuli \+ eye/fixations\.mat; "
         r"mit1003: ALLSTIMULI \+ DATA or ALLFIXATIONMAPS; "
         r"folders: images \+ maps or fixations or fixations\.csv or masks; pairs: pairs\.txt\)\."
     )
@@ -738,7 +738,7 @@ def test_layouts_are_told_apart(tmp_path, write_osie, write_folders, write_image
         (folder / mark).mkdir()
         assert detect_layout(folder) == "mit1003"
         (folder / mark).rmdir()
-    with pytest.raises(FileNotFoundError, match="d: there is no such folder"):
+    with pytest.raises(FileNotFoundError, match="d: no such folder"):
         detect_layout(tmp_path / "d")
     assert set(LAYOUTS) == {"stimuli_eye", "mit1003", "folders", "pairs"}
 

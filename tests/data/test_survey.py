@@ -110,10 +110,10 @@ def test_the_same_image_in_two_splits_is_an_error(tmp_path, write_distinct, capl
     train, val, test = ([Sample(image, None, point)] for image in (a, b, c))
     with caplog.at_level(logging.WARNING):
         (error,) = survey(dataset_of(train=train, val=val, test=test)).errors
-    assert error == f"1 images stand in several splits:\n  {a} (train) = {b} (val)"
+    assert error == f"1 images are in several splits:\n  {a} (train) = {b} (val)"
     # Of the same place in two lists, too.
     (error,) = survey(dataset_of(train=[Sample(d, None, point), *test], test=test)).errors
-    assert error == f"1 images stand in several splits:\n  {c} (train) = {c} (test)"
+    assert error == f"1 images are in several splits:\n  {c} (train) = {c} (test)"
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
@@ -128,7 +128,7 @@ def test_the_same_image_twice_in_a_split_is_warned_of(tmp_path, write_distinct, 
     (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     a, b, c, d, e, f, g = images[:7]
     assert record.getMessage() == (
-        f"mine: 4 images stand several times in a split: {a} (train) = {b} (train), "
+        f"mine: 4 images are repeated in a split: {a} (train) = {b} (train), "
         f"{c} (train) = {d} (train) = {e} (train), {f} (train) = {g} (train), …"
     )
 
@@ -181,7 +181,7 @@ def test_errors_are_told_after_the_table_and_the_sheet(
     assert "Every file" not in told.out
     lines = told.err.splitlines()
     assert "error: mine: 1 of 3 images cannot be used:" in lines
-    assert "mine: 1 images stand in several splits:" in lines, "a and c are the same"
+    assert "mine: 1 images are in several splits:" in lines, "a and c are the same"
 
 
 def test_a_sheet_must_be_a_picture(tmp_path, capsys):

@@ -325,7 +325,7 @@ def test_int8_takes_its_images_from_the_run(saved, displays, converted, tmp_path
 
     (run / "config.json").write_text(json.dumps({**config, "data": str(tmp_path / "gone")}))
     assert export(run, out, "--quantize", "int8", "--force") == 1
-    assert "name some by --data" in capsys.readouterr().err
+    assert "name a dataset with --data" in capsys.readouterr().err
     assert not converted
     for data in (str(tmp_path / "gone"), None):  # as of a dataset that was made in Python
         (run / "config.json").write_text(json.dumps({**config, "data": data}))

@@ -188,10 +188,10 @@ def announcing(image, place, pattern, *sides):
 @pytest.mark.parametrize(
     ("batch", "told"),
     [
-        ([], r"image_bytes: no images found"),
-        ([JPEG, PNG, b""], r"image_bytes\[2\]: is no JPEG, PNG, GIF or BMP \(0 bytes\)"),
-        ([JPEG, 9 * b"text"], r"image_bytes\[1\]: is no JPEG, PNG, GIF or BMP \(36 bytes\)"),
-        ([encode(scene(9, 9), "WEBP")], r"image_bytes\[0\]: is no JPEG, PNG, GIF or BMP"),
+        ([], r"image_bytes: holds no image"),
+        ([JPEG, PNG, b""], r"image_bytes\[2\]: is not a JPEG, PNG, GIF or BMP \(0 bytes\)"),
+        ([JPEG, 9 * b"text"], r"image_bytes\[1\]: is not a JPEG, PNG, GIF or BMP \(36 bytes\)"),
+        ([encode(scene(9, 9), "WEBP")], r"image_bytes\[0\]: is not a JPEG, PNG, GIF or BMP"),
         ([PNG, JPEG[: len(JPEG) // 2]], rf"image_bytes\[1\]: is cut off after {len(JPEG) // 2}"),
         ([JPEG, JPEG[:30]], r"image_bytes\[1\]: is cut off after 30 bytes"),
         ([JPEG, PNG[:-20]], rf"image_bytes\[1\]: is cut off after {len(PNG) - 20} bytes"),
@@ -214,7 +214,7 @@ def announcing(image, place, pattern, *sides):
             [GIF, BMP, announcing(BMP, 18, "<ii", 60_000, -50_000)],
             r"image_bytes\[2\]: has 50000 x 60000 pixels; at most 100000000",
         ),
-        ([announcing(PNG, 16, ">II", 0, 50)], r"image_bytes\[0\]: is no JPEG, PNG, GIF or BMP"),
+        ([announcing(PNG, 16, ">II", 0, 50)], r"image_bytes\[0\]: is not a JPEG, PNG, GIF or BMP"),
         (JPEG, r"Shape of tensor image_bytes \[\] is not compatible"),
     ],
     ids=str,
@@ -389,7 +389,7 @@ def assert_same_answers(path, net, images, maps, pictures):
     ours = answers["predict_image_bytes saliency"]
     np.testing.assert_allclose(ours, maps, rtol=0, atol=1e-4)
     assert_same_pictures(answers["predict_image_bytes png_bytes"], pictures)
-    assert "image_bytes[1]: is no JPEG, PNG, GIF or BMP (4 bytes)" in str(answers["error"])
+    assert "image_bytes[1]: is not a JPEG, PNG, GIF or BMP (4 bytes)" in str(answers["error"])
 
 
 def test_the_server_s_loader_runs_an_export(

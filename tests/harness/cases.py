@@ -159,7 +159,7 @@ def each(cases, quick=None):
 FIRST = list({case.model: case for case in reversed(MODELS) if case.model != "mobilerga"}.values())
 CONVERTED = [case for case in MODELS if case.converted]
 # Of the SavedModel, whose signatures are the same for all: each model once, and another encoder.
-SERVED = [case for case in CONVERTED if case in FIRST or "resnet50" in case.name]
+SERVED = [c for c in CONVERTED if c in FIRST or c.model == "mobilerga" or "resnet50" in c.name]
 
 each_case, each_layer, each_model = each(CASES), each(LAYERS), each(MODELS)
 each_quick_case = each([case for case in CASES if not case.slow])

@@ -431,7 +431,9 @@ def test_other_backends_compute_the_same(backend, run_python, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"no attention 'cbma'; there are: cbam_c, .*self_att"):
+    with pytest.raises(
+        ValueError, match=r"unknown attention 'cbma'; known are: cbam_c, .*self_att"
+    ):
         layers.create_attention("cbma")
 
 

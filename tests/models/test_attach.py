@@ -97,7 +97,7 @@ def test_what_cannot_be(network):
         attach_attention(network, ["first", "third"])
     with pytest.raises(ValueError, match="no layer without a name"):
         attach_attention(network, [])
-    with pytest.raises(ValueError, match="there is no attention 'rga'; there are: cbam_c"):
+    with pytest.raises(ValueError, match="unknown attention 'rga'; known are: cbam_c"):
         attach_attention(network, ["first"], "rga")
     with pytest.raises(ValueError, match="must be a functional"):
         attach_attention(keras.Sequential([keras.layers.Dense(1, name="first")]), ["first"])

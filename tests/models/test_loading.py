@@ -121,9 +121,9 @@ def test_load_model(source, saved):
 
 
 def test_load_model_refuses(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no.keras: there is no such file"):
+    with pytest.raises(FileNotFoundError, match=r"no.keras: no such file"):
         load_model(tmp_path / "no.keras")
-    with pytest.raises(FileNotFoundError, match="there is no such file"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         load_model(tmp_path)
     text = tmp_path / "text.keras"
     text.write_text("not a zip")

@@ -377,5 +377,5 @@ def test_create():
     )
     assert net.name == "vggrga"
     assert net.output_shape == (None, 32, 48, 1)
-    with pytest.raises(ValueError, match=r"no model 'VGGRGA'; there are: .*vggrga"):
+    with pytest.raises(ValueError, match=r"unknown model 'VGGRGA'; known are: .*vggrga"):
         models.create("VGGRGA")

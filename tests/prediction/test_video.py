@@ -523,7 +523,7 @@ def test_what_is_no_video_is_refused(predictor, tmp_path):
         frame = av.AudioFrame.from_ndarray(tone(1), format="s16", layout="stereo")
         frame.sample_rate = 48000
         container.mux([*stream.encode(frame), *stream.encode(None)])
-    fails(predictor, sound, ValueError, r"sound\.mp4: holds no video, only audio")
+    fails(predictor, sound, ValueError, r"sound\.mp4: has no video, only audio")
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi"])

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_told_in_one_line(capsys, monkeypatch):
     assert "pip install 'keras-salnet[serve]'" in told("--port", "0")
     with pytest.raises(SystemExit):
         cli.main(["serve", "--port", "65536"])
-    assert "'65536' is no port" in capsys.readouterr().err
+    assert "invalid port: '65536'" in capsys.readouterr().err
 
 
 def test_a_process_needs_no_tensorflow_and_ends_at_once_when_idle(start, photo):

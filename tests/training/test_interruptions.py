@@ -127,7 +127,7 @@ def test_a_file_that_vanishes(stopped_by, own_displays):
         return RuntimeError("some graph: no such file")
 
     error, run = stopped_by(vanish)
-    assert f"{image}: there is no such file." in str(error)
+    assert f"{image}: no such file." in str(error)
     assert error.__notes__ == how_to_resume(run)
 
 
