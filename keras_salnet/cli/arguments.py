@@ -6,15 +6,13 @@ import json
 import types
 import typing
 
+from keras_salnet import formats
 from keras_salnet.models.presets import SHIPPED
 
 # What commands take for a trained model.
 SHIPPED_NAMES = " or ".join(f"'{name}'" for name in SHIPPED)
 CHECKED_URL = "with its checksum: https://HOST/model.keras#sha256=HEX"
-MODEL_HELP = (
-    f"{SHIPPED_NAMES}, a run folder, a SavedModel or OpenVINO folder, a .keras, .tflite or .onnx "
-    f"file, or a file's URL {CHECKED_URL}"
-)
+MODEL_HELP = f"{SHIPPED_NAMES}, {formats.kinds()}, or a file's URL {CHECKED_URL}"
 
 # For an option that is absent unless given.
 OPTIONAL = {"default": argparse.SUPPRESS}

@@ -6,6 +6,7 @@ import os
 import sys
 from importlib import util
 
+from keras_salnet import formats
 from keras_salnet.models.presets import SHIPPED
 
 
@@ -70,7 +71,9 @@ def load_predictor(model, **options):
     from keras_salnet.prediction.predictor import Predictor
 
     file = str(model).partition("#")[0]  # of a URL, what comes before its checksum
-    if model not in SHIPPED and not file.endswith((".tflite", ".onnx")):
+    known = [formats.get(name) for name in formats.FORMATS]
+    alone = tuple(each.ENDING for each in known if each.ENDING and not each.KERAS_LOADS)
+    if model not in SHIPPED and not file.endswith(alone):
         start_keras()
     with without_stderr():
         return Predictor.load(model, **options)

@@ -6,6 +6,7 @@ A format's module has
 - ``ENDING``: how its files end, or None if it is a folder;
 - ``EXTRA``: the extra of this package that installs its runtime, or None;
 - ``NEEDS``: the packages that write it and that this package may be installed without;
+- ``KERAS_LOADS``: whether loading it takes Keras or TensorFlow;
 - ``MIN_CC``: the least mean CC between its maps and Keras's, or None for what needs no check;
 - ``find(path)``: the file or folder at a path that `load` takes, or None;
 - ``write(net, path, resize, name)``: write a model to a new path;
@@ -38,6 +39,7 @@ __all__ = [
     "export_tflite",
     "find",
     "get",
+    "kinds",
 ]
 
 
@@ -65,5 +67,10 @@ def find(path):
     for module in map(get, FORMATS):
         if (found := module.find(path)) is not None:
             return module, found
-    kinds = ", ".join(dict.fromkeys(get(name).KIND for name in FORMATS))
-    raise ValueError(f"{path}: not a model; expected one of: {kinds}.")
+    raise ValueError(f"{path}: not a model; expected {kinds()}.")
+
+
+def kinds():
+    """Text that lists what holds a model: "a SavedModel folder, a run folder …"."""
+    *first, last = (get(name).KIND for name in FORMATS if name != "weights")
+    return f"{', '.join(first)} or {last}"

@@ -7,6 +7,7 @@ KIND = "a run folder or a .keras file"
 ENDING = ".keras"
 EXTRA = None
 NEEDS = ()
+KERAS_LOADS = True
 MIN_CC = None
 
 

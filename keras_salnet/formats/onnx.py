@@ -10,6 +10,7 @@ KIND = "an .onnx file"
 ENDING = ".onnx"
 EXTRA = "onnx"
 NEEDS = ("tensorflow", "onnx", "tf2onnx")
+KERAS_LOADS = False
 MIN_CC = 0.999
 
 

@@ -11,6 +11,7 @@ KIND = "an OpenVINO folder"
 ENDING = None
 EXTRA = "openvino"
 NEEDS = ("tensorflow", "openvino")
+KERAS_LOADS = False
 MIN_CC = 0.999
 
 _MARK = "model.xml"

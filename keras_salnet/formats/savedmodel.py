@@ -10,6 +10,7 @@ KIND = "a SavedModel folder"
 ENDING = None
 EXTRA = None
 NEEDS = ("tensorflow",)
+KERAS_LOADS = True
 MIN_CC = 0.999
 
 _MARK = "saved_model.pb"

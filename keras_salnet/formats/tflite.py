@@ -12,6 +12,7 @@ KIND = "a .tflite file"
 ENDING = ".tflite"
 EXTRA = None
 NEEDS = ("tensorflow",)
+KERAS_LOADS = False
 # By quantization; 8 bits cost a little.
 MIN_CC = {"none": 0.999, "fp16": 0.999, "dynamic": 0.99, "int8": 0.99}
 

@@ -4,6 +4,7 @@ KIND = "a .weights.h5 file"
 ENDING = ".weights.h5"
 EXTRA = None
 NEEDS = ()
+KERAS_LOADS = True
 MIN_CC = None
 
 

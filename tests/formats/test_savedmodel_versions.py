@@ -78,9 +78,9 @@ def test_a_version_of_another_export_is_not_overwritten(written, tmp_path, monke
 def test_no_version_goes_into_a_model(tmp_path):
     (tmp_path / "saved_model.pb").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(FileExistsError, match=r"is itself a SavedModel, no folder of a model's"):
+    with pytest.raises(FileExistsError, match=r"is itself a SavedModel, not a folder of"):
         version_folder(tmp_path)
-    with pytest.raises(FileExistsError, match=r"file: is itself a file, no folder of a model's"):
+    with pytest.raises(FileExistsError, match=r"file: is itself a file, not a folder of"):
         version_folder(tmp_path / "file")
 
 

@@ -125,7 +125,7 @@ def test_what_is_no_model_is_refused(tmp_path):
         with pytest.raises(ValueError, match=name):
             Predictor.load(tmp_path / name)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ValueError, match="not a model; expected one of: a SavedModel folder"):
+    with pytest.raises(ValueError, match="not a model; expected a SavedModel folder, a run folder"):
         Predictor.load(tmp_path / "folder")
     (tmp_path / "folder" / "config.json").write_text(json.dumps({"recipe": {"resize": "pad"}}))
     with pytest.raises(ValueError, match="not finished"):
