@@ -2,18 +2,15 @@
 
 import lazy_loader
 
-from keras_salnet.models.registry import create, names
+from keras_salnet.models.registry import MODELS, create, names
 
-_LAZY = {
-    "attach": ["attach_attention"],
-    "loading": ["load_model"],
-    "mirrored": ["mirrored"],
-    "mobilerga": ["MobileRGA"],
-    "opensalicon": ["OpenSALICON"],
-    "pfa": ["PFA"],
-    "sarn": ["SARN"],
-    "vggrga": ["VGGRGA"],
-    "vggssm": ["VGGSSM"],
-}
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_LAZY)
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        **{name: [entry.builder] for name, entry in MODELS.items()},
+        "attach": ["attach_attention"],
+        "loading": ["load_model"],
+        "mirrored": ["mirrored"],
+    },
+)
 __all__ += ["create", "names"]
