@@ -21,7 +21,7 @@ def add(commands):
         commands,
         "export",
         _export,
-        "Export a trained model anew, for other runtimes, and check what it predicts.",
+        "Export a trained model for other runtimes, and check that it predicts the same.",
     )
     parser.add_argument(
         "model",
@@ -38,14 +38,14 @@ def add(commands):
         "--quantize",
         choices=QUANTIZATIONS,
         default="none",
-        help="of tflite: weights of 16 bits (fp16) or of 8 (dynamic), or weights and activations "
-        "of 8 (int8), whose ranges are measured on training images",
+        help="for tflite: 16-bit weights (fp16), 8-bit weights (dynamic), or 8-bit weights and "
+        "activations (int8), whose ranges are measured on training images",
     )
     parser.add_argument(
         "--mirrored",
         action="store_true",
-        help="let the model see each image mirrored, too, and average: twice the time, and a "
-        "little nearer to where people look",
+        help="average the maps of each image and of its mirror image: twice the time, slightly "
+        "more accurate",
     )
     parser.add_argument(
         "--data",
@@ -55,17 +55,21 @@ def add(commands):
         **OPTIONAL,
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of what int8 draws from the images"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed for choosing int8 images",
     )
     parser.add_argument(
         "--out",
         type=Path,
         required=True,
         metavar="PATH",
-        help="file, or folder of OpenVINO, or of a SavedModel's numbered versions, which gets the "
-        "next one",
+        help="file; folder for OpenVINO; or folder of a SavedModel's numbered versions, which gets "
+        "the next one",
     )
-    parser.add_argument("--force", action="store_true", help="replace what is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing export")
 
 
 def _export(arguments):
