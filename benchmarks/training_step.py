@@ -184,6 +184,7 @@ def torch_side(arguments, form, memory_format, compiled):
     import torch
     from torch_vggrga import SaliencyLoss
 
+    assert "tensorflow" not in sys.modules
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     on_gpu = torch.cuda.is_available()
@@ -250,6 +251,7 @@ def compare_side(arguments):
     import torch
     from torch_vggrga import SaliencyLoss, load_weights
 
+    assert "tensorflow" not in sys.modules
     torch.set_num_threads(arguments.threads)
     reference = dict(np.load(Path(arguments.folder, "reference.npz")))
     maps, losses = reference.pop("maps"), reference.pop("losses")

@@ -367,7 +367,7 @@ def spoilt(tmp_path, write_sample):
         add(sample, f"{path}: {message}")
     write_gaze(tmp_path / "gaze.mat", [[65, 1]])
     sample = dataclasses.replace(write_sample("gaze"), fixations=tmp_path / "gaze.mat")
-    add(sample, f"{tmp_path / 'gaze.mat'}: nobody's fixation")
+    add(sample, f"{tmp_path / 'gaze.mat'}: no fixation lies")
     add(Sample(write_sample("bare").image), f"{tmp_path / 'bare.jpg'}: has neither")
     sample = write_sample("all")
     for kind in ("image", "density", "fixations"):

@@ -287,7 +287,7 @@ def test_other_settings_and_other_folders_are_refused(source, folder):
         prepare(other, folder, input_size=FRAME)
     assert content(folder) == expected
     (folder / "manifest.json").unlink()
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         prepare(source, folder, input_size=FRAME)
 
 

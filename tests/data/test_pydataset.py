@@ -325,7 +325,7 @@ def blacken(sample):
         (
             lambda sample: sample.density.unlink(),
             FileNotFoundError,
-            r"4_map\.png: there is no such",
+            r"4_map\.png: no such",
         ),
         (blacken, ValueError, r"4_map\.png: the density map is empty"),
     ],

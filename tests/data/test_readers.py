@@ -296,7 +296,7 @@ def test_without_any_ground_truth_a_folder_is_refused(tmp_path, write_folders):
     ):
         read_folders(folder)
     (folder / "maps").mkdir()
-    with pytest.raises(ValueError, match="of no image a map, a fixation or a mask is"):
+    with pytest.raises(ValueError, match="no image has a map, a fixation or a mask"):
         read_folders(folder)
 
 
@@ -668,7 +668,7 @@ def test_a_table_and_maps_go_together(tmp_path, write_table, write_image):
 
 
 def test_a_table_without_fixations_is_refused(tmp_path, write_table):
-    with pytest.raises(ValueError, match="of no image a map, a fixation or a mask is"):
+    with pytest.raises(ValueError, match="no image has a map, a fixation or a mask"):
         read_folders(write_table(tmp_path, "image,x,y\n"))
 
 

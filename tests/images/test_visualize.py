@@ -215,7 +215,7 @@ def test_a_jpeg_is_a_jpeg(tmp_path):
 
 @pytest.mark.parametrize("name", ["map", "map.txt", "map.npy"])
 def test_other_endings_are_refused(tmp_path, name, image):
-    with pytest.raises(ValueError, match=rf"{name}: must end as a picture does"):
+    with pytest.raises(ValueError, match=rf"{name}: must end in"):
         write_picture(tmp_path / name, image)
     assert not list(tmp_path.iterdir())
 

@@ -205,7 +205,7 @@ def test_arguments_are_checked(predictor, tmp_path, counting):
         predict_camera(predictor, 0, as_is, out=tmp_path / "b.mp4", seconds=0)
     with pytest.raises(ValueError, match="smoothing must be"):
         predict_camera(predictor, 0, as_is, out=tmp_path / "b.mp4", smoothing=-1)
-    with pytest.raises(ValueError, match=r"b\.gif: a video is written as"):
+    with pytest.raises(ValueError, match=r"b\.gif: a video must end in"):
         predict_camera(predictor, 0, as_is, out=tmp_path / "b.gif")
 
 

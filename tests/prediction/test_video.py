@@ -511,12 +511,12 @@ def fails(predictor, source, error, told, draw=as_is, out="b.mp4", **options):
 
 
 def test_what_is_no_video_is_refused(predictor, tmp_path):
-    fails(predictor, tmp_path / "nowhere.mp4", FileNotFoundError, r"nowhere\.mp4: there is no such")
+    fails(predictor, tmp_path / "nowhere.mp4", FileNotFoundError, r"nowhere\.mp4: no such")
     text = tmp_path / "text.mp4"
     text.write_text("no video")
-    fails(predictor, text, ValueError, r"text\.mp4: is no video")
+    fails(predictor, text, ValueError, r"text\.mp4: is not a video")
     text.write_bytes(b"")
-    fails(predictor, text, ValueError, r"text\.mp4: is no video")
+    fails(predictor, text, ValueError, r"text\.mp4: is not a video")
     sound = tmp_path / "sound.mp4"
     with av.open(str(sound), "w") as container:
         stream = container.add_stream("aac", rate=48000, layout="stereo")
@@ -543,7 +543,7 @@ def test_an_mp4_without_its_table_of_contents_is_refused(predictor, tmp_path):
     data = make_clip(tmp_path / "a.mp4").read_bytes()  # has it at the end
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) * 3 // 4])
-    fails(predictor, cut, ValueError, r"cut\.mp4: is no video, or one that was cut off")
+    fails(predictor, cut, ValueError, r"cut\.mp4: is not a video, or was cut off")
 
 
 def test_damage_in_the_middle_is_told_with_its_time(predictor, tmp_path):
@@ -581,7 +581,7 @@ def test_an_interruption_leaves_the_old_file(predictor, tmp_path, error):
 
 def test_arguments_are_checked(predictor, tmp_path):
     source = make_clip(tmp_path / "a.mp4", TIMES[:4])
-    fails(predictor, source, ValueError, r"b\.gif: a video is written as \.mp4", out="b.gif")
+    fails(predictor, source, ValueError, r"b\.gif: a video must end in \.mp4", out="b.gif")
     fails(predictor, source, ValueError, r"a\.mp4: is the video itself", out="a.mp4")
     fails(predictor, source, ValueError, "batch_size must be at least 1, not 0", batch_size=0)
     for smoothing in (-1, np.nan, np.inf):
