@@ -13,7 +13,7 @@ from keras_salnet.cli.arguments import (
     positive,
 )
 from keras_salnet.cli.environment import checked_dataset, load_predictor, progress
-from keras_salnet.runs import newest_run
+from keras_salnet.runs import Run, newest_run
 
 
 def add(commands):
@@ -103,8 +103,8 @@ def _evaluate(arguments):
             scored[folder].check(dataset[split], track)
     targets = {kind: [given[kind]] if kind in given else [] for kind in ("report", "json", "csv")}
     as_trained = "data" not in given and "split" not in given and arguments.convention == "mit"
-    if as_trained and len(scored) == 1 and Path(models[0], "config.json").is_file():
-        targets["json"].append(Path(models[0], "evaluation.json"))
+    if as_trained and len(scored) == 1 and Run(models[0]).exists:
+        targets["json"].append(Run(models[0]).evaluation)
     evaluations = []
     for dataset in datasets:
         evaluation = evaluate(

@@ -7,6 +7,7 @@ from keras_salnet.download import local
 # Registers the layers that saved models name: each does so when it is loaded.
 from keras_salnet.layers import *  # noqa: F403
 from keras_salnet.models.presets import SHIPPED, load_shipped
+from keras_salnet.runs import Run
 
 
 def load_model(path_or_name):
@@ -29,7 +30,7 @@ def load_model(path_or_name):
         return load_shipped(path_or_name)
     path = local(path_or_name)
     if path.is_dir():
-        path = path / "model.keras"
+        path = Run(path).model
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file.")
     try:
@@ -140,7 +141,7 @@ def initialize_from(net, source):
 def _weight_file(source):
     path = local(source)
     if path.is_dir():
-        path = path / "model.keras"
+        path = Run(path).model
     if not path.is_file():
         raise FileNotFoundError(
             f"init: there is no file {path}; give {' or '.join(SHIPPED)}, a run folder, a .keras "
